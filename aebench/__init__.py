@@ -1,0 +1,28 @@
+"""aebench: what does an image representation cost, and what does it keep?
+
+This module only gathers the public names; everything heavy is imported on first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from aebench.errors import AebenchError, Refused
+from aebench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from aebench.autoencoder import load
+    from aebench.images import read_images
+
+__all__ = ["AebenchError", "Refused", "hookimpl", "load", "read_images"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` (torch) and `read_images` (PIL, numpy) when first asked for."""
+    if name == "load":
+        from aebench.autoencoder import load
+
+        return load
+    if name == "read_images":
+        from aebench.images import read_images
+
+        return read_images
+    raise AttributeError(f"module 'aebench' has no attribute {name!r}")

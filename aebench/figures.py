@@ -1,0 +1,90 @@
+"""The report's pictures, as PNG bytes that are the same for the same results."""
+
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s faster to import
+
+from aebench.results import Point
+
+REFERENCE_STYLES = {"pca": {"color": "black", "linestyle": "--", "marker": "s"}}
+
+
+def png(figure: Figure) -> bytes:
+    """The figure without the name of the program that drew it, which holds a version."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    return content.getvalue()
+
+
+def reconstructions(originals: np.ndarray, rows: list[tuple[str, np.ndarray]]) -> bytes:
+    """The same test images in every row: the originals (uint8 (N, C, H, W)) first, then each run."""
+    rows = [("original", originals), *rows]
+    columns = len(originals)
+    figure = Figure(figsize=(1.6 + 0.75 * columns, 0.78 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            grey = image.shape[0] == 1
+            axis.imshow(
+                image[0] if grey else image.transpose(1, 2, 0),
+                cmap="gray" if grey else None,
+                vmin=0,
+                vmax=255,
+                interpolation="nearest",
+            )
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return png(figure)
+
+
+def loss_curves(curves: dict[str, list[float]]) -> bytes:
+    """Mean training loss of each epoch."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for number, (name, losses) in enumerate(curves.items()):
+        style = ("-", "--", ":")[number // 10 % 3]  # ten colours, then the next line style
+        axis.plot(range(1, len(losses) + 1), losses, style, label=name, marker=".")
+    if all(loss > 0 for losses in curves.values() for loss in losses):
+        axis.set_yscale("log")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set(xlabel="epoch", ylabel="training loss (mean over the epoch)")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return png(figure)
+
+
+def sweep(name: str, groups: list[list[Point]], pixels: Point | None) -> bytes:
+    """MSE and accuracy over a numeric parameter, a line a group; raw pixels as a level."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axis, column, label, factor in zip(
+        figure.subplots(1, 2),
+        ("mse", "accuracy"),
+        ("test MSE (lower is better)", "kNN accuracy, % (higher is better)"),
+        (1, 100),
+        strict=True,
+    ):
+        values: list[float] = []
+        for group in groups:
+            found = [(p.settings[name], p.mean(column)) for p in group]
+            line = [(x, y * factor) for x, y in found if y is not None]
+            values += [y for _, y in line]
+            model = group[0].settings["model"]
+            style: dict[str, Any] = REFERENCE_STYLES.get(model, {"marker": "o"})
+            axis.plot(*zip(*line, strict=True), label=model, **style) if line else None
+        if column == "accuracy" and pixels and (level := pixels.mean(column)) is not None:
+            axis.axhline(level * factor, color="grey", linestyle=":", label="raw pixels")
+        ticks = sorted({point.settings[name] for group in groups for point in group})
+        if min(ticks) > 0 and max(ticks) >= 20 * min(ticks):
+            axis.set_xscale("log")
+        if column == "mse" and values and min(values) > 0 and max(values) >= 10 * min(values):
+            axis.set_yscale("log")
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel=name, ylabel=label)
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=9)
+    return png(figure)

@@ -1,0 +1,42 @@
+"""Every hook of aebench; the docstrings are the contract."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("aebench")
+hookimpl = pluggy.HookimplMarker("aebench")
+
+
+@hookspec
+def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None:
+    """Call `register(name, build)` for each architecture.
+
+    `build(shape, ...)` gets the image shape (C, H, W) and, by keyword, those of `latent` (floats
+    per code), `depth` (layers in each half) and its own options (keywords with a default) that its
+    signature names; only these enter the cache key. It returns `(encoder, decoder)`, two
+    `torch.nn.Module`: images float32 (B, C, H, W) in [0, 1] -> codes float32 (B, latent) -> images;
+    or one `nn.Module` with `.encoder` and `.decoder` and optionally
+
+    - `loss(images) -> scalar tensor`: trained on instead of the mean squared error;
+    - `fit(batches)`: called once instead of gradient training with a re-iterable of float32
+      (B, C, H, W). Register the class itself (`register("pca", PCA)`) and its runs do not depend on
+      the `train` settings;
+    - `note`: a str that the report prints with the row.
+
+    Weights are to be initialised with torch's global random generator: it is seeded per run.
+    `build` does not train, download, print or read files. It refuses a combination with
+    `raise aebench.Refused(reason)`.
+    """
+
+
+@hookspec
+def register_datasets(register: Callable[[str, Callable[[Path], dict[str, Any]]], None]) -> None:
+    """Call `register(name, load)` for each data set.
+
+    `load(root)` gets the data root (a folder it may download into) and returns `{"train": (images,
+    labels), "test": (images, labels), "classes": names}` with images uint8 (N, C, H, W), labels
+    int64 (N,) that index `classes`, a list of str. Import what is heavy inside `load`.
+    """

@@ -1,0 +1,126 @@
+"""Image files -> uint8 arrays."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aebench.errors import AebenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+def image_files(folder: Path) -> dict[str, list[Path]]:
+    """Class name -> its image files, sorted. Hidden files and other suffixes are passed over."""
+    return {
+        entry.name: sorted(p for p in entry.rglob("*") if is_image(p))
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def decode(path: Path) -> "Image":
+    """The upright 8-bit image, mode L or RGB. AebenchError for a file that is no whole image."""
+    from PIL import Image, ImageOps
+
+    content = path.read_bytes()  # before the try: a failing disk is not a corrupt image
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise AebenchError(
+            f"{path}: not a whole image ({' '.join(str(error).split())}); replace or remove it"
+        ) from None
+    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips at 255
+        return Image.fromarray((pixels(image) >> 8).astype("uint8"))
+    return image.convert("L" if image.mode in ("1", "L", "LA", "F") else "RGB")
+
+
+def convert(image: "Image", image_size: int | None, channels: int | None) -> "np.ndarray":
+    """uint8 (C, H, W). `image_size`: the shorter side, antialiased bilinear, then centre crop."""
+    from PIL import Image
+
+    if image_size is not None and image.size != (image_size, image_size):
+        width, height = image.size
+        scale = image_size / min(width, height)
+        width, height = round(width * scale), round(height * scale)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = (width - image_size) // 2, (height - image_size) // 2
+        image = image.crop((left, top, left + image_size, top + image_size))
+    if channels is not None:
+        image = image.convert("L" if channels == 1 else "RGB")
+    array = pixels(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def pixels(image: "Image") -> Any:
+    """The image as an array (H, W) or (H, W, 3)."""
+    import numpy as np
+
+    return np.asarray(image)
+
+
+def read_arrays(paths: list[Path], image_size: int | None, channels: int | None) -> "np.ndarray":
+    """uint8 (N, C, H, W) in the order of `paths`. AebenchError where the shapes disagree."""
+    import numpy as np
+
+    def read(path: Path) -> "np.ndarray":
+        return convert(decode(path), image_size, channels)
+
+    first = read(paths[0])
+    images = np.empty((len(paths), *first.shape), np.uint8)
+    with ThreadPoolExecutor() as pool:  # PIL decodes outside the interpreter lock
+        for index, (path, image) in enumerate(zip(paths, pool.map(read, paths), strict=True)):
+            if image.shape != first.shape:
+                raise AebenchError(disagreement(paths[0], first.shape, path, image.shape))
+            images[index] = image
+    return images
+
+
+def disagreement(
+    one: Path, shape: tuple[int, ...], other: Path, other_shape: tuple[int, ...]
+) -> str:
+    """Two images of different shapes, and the parameter that makes them agree."""
+
+    def words(c: int, h: int, w: int) -> str:
+        return f"{w} x {h} {'grey' if c == 1 else 'colour'}"
+
+    fixes = []
+    if shape[1:] != other_shape[1:]:
+        fixes.append(f"image_size={min(*shape[1:], *other_shape[1:])}")
+    if shape[0] != other_shape[0]:
+        fixes.append("channels=3")
+    return (
+        f"{other}: got {words(*other_shape)}, but {one} is {words(*shape)}; all must agree; "
+        f"set {' and '.join(fixes)} in params.yaml (or: dvc exp run -S {' -S '.join(fixes)})"
+    )
+
+
+def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[torch.Tensor, list]":
+    """Every image below `folder`, made to fit a model: float32 (N, C, H, W) in [0, 1], and paths.
+
+    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it.
+    AebenchError for a folder without images or a corrupt image.
+    """
+    import torch
+
+    paths = sorted(p for p in Path(folder).rglob("*") if is_image(p))
+    if not paths:
+        raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
+    channels, height, width = shape
+    size = height if height == width else None
+    images = read_arrays(paths, size, channels)
+    if images.shape[1:] != tuple(shape):
+        raise AebenchError(f"{paths[0]}: got {images.shape[1:]}; the model takes {tuple(shape)}")
+    return torch.from_numpy(images).float().div_(255), paths

@@ -1,0 +1,203 @@
+"""k nearest neighbours of the test codes among the training codes, and their vote."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aebench.files import PREPARED, Outs, file_hash, plan_path, read_json, result_path, run_path
+from aebench.provenance import provenance
+
+EXTRA = 16  # candidates beyond k that are ranked again in float64
+BLOCK = 256  # queries ranked at a time: 160 MB of float64 differences at 3072 floats
+PACKAGES = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}
+
+
+def knn(run: str, seed: int) -> None:
+    """Write results/<run>/<seed>/knn.json and outcomes.npy.
+
+    outcomes.npy: a record (label int64, prediction int64, squared_error float32) per test image.
+    """
+    plan_file = plan_path(run, "knn")
+    plan = read_json(plan_file, "aebench plan")
+    codes = {split: run_path(run, seed, f"{split}_codes.npy") for split in ("train", "test")}
+    head = {"plan_hash": file_hash(plan_file)}
+    origin = provenance(["numpy", PACKAGES[plan["backend"]]], seed=seed)
+    outcomes_path = result_path(run, seed, "outcomes.npy")
+    with Outs() as outs:
+        if codes["train"].stat().st_size == 0:
+            facts: dict[str, Any] = {"status": "failed: no codes"}
+            outs.write(outcomes_path, b"")
+        else:
+            facts, predictions = measured(codes["train"], codes["test"], plan)
+            np.save(
+                outs.open(outcomes_path),
+                outcomes(predictions, np.load(run_path(run, seed, "squared_errors.npy"))),
+            )
+        outs.write_json(result_path(run, seed, "knn.json"), head | facts | {"provenance": origin})
+
+
+def measured(train: Path, test: Path, plan: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    """What knn.json says of the search, and the predicted labels int64 (N_test,)."""
+    bank, queries = np.load(train), np.load(test)
+    digest = hashlib.sha256(bank.data)
+    digest.update(queries.data)
+    if len(bank) == 0:  # the codes are the pixels
+        bank, queries = pixels("train"), pixels("test")
+    labels = np.load(PREPARED / "train_labels.npy")
+    bank, queries = METRICS[plan["metric"]](bank, queries)
+    start = time.perf_counter()
+    neighbours = search(bank, queries, plan["k"], plan["backend"])
+    seconds = time.perf_counter() - start
+    predictions = vote(labels[neighbours])
+    truth = np.load(PREPARED / "test_labels.npy")
+    return {
+        "status": "ok",
+        "codes_hash": digest.hexdigest(),
+        "k": plan["k"],
+        "metric": plan["metric"],
+        "backend": plan["backend"],
+        "accuracy": float(np.mean(predictions == truth)),
+        "knn_seconds": seconds,
+        "query_seconds": seconds / len(queries),
+        "bank_bytes": bank.nbytes,
+    }, predictions
+
+
+def pixels(split: str) -> np.ndarray:
+    """The prepared images as float32 (N, C * H * W) in [0, 255].
+
+    Not divided by 255: neighbours are the same at any scale, and whole numbers keep ties exact.
+    """
+    images = np.load(PREPARED / f"{split}_images.npy", mmap_mode="r")
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+def outcomes(predictions: np.ndarray, squared_errors: np.ndarray) -> np.ndarray:
+    """One record per test image."""
+    fields = [("label", np.int64), ("prediction", np.int64), ("squared_error", np.float32)]
+    records = np.empty(len(predictions), fields)
+    records["label"] = np.load(PREPARED / "test_labels.npy")
+    records["prediction"] = predictions
+    records["squared_error"] = squared_errors
+    return records
+
+
+def search(bank: np.ndarray, queries: np.ndarray, k: int, backend: str) -> np.ndarray:
+    """Indices int64 (N_queries, k) of the nearest rows of `bank` by L2, the nearest first.
+
+    The backend proposes k + 16 candidates by float32 distance; these are ranked again by float64
+    distance, equal distances by lower index. A query for which float32 rounding could have hidden
+    a neighbour is compared with the whole bank, so the result is exact and the same for every
+    backend.
+    """
+    # Distances do not change, their rounding errors shrink with the codes' norms.
+    centre = bank.mean(axis=0, dtype=np.float64)
+    near = np.ascontiguousarray(bank - centre, np.float32)
+    asked = np.ascontiguousarray(queries - centre, np.float32)
+    number = min(k + EXTRA, len(bank))
+    candidates = BACKENDS[backend](near, asked, number)
+    slack = rounding(near, asked)
+    del near, asked
+    neighbours = np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), BLOCK):
+        rows = slice(start, start + BLOCK)
+        order = np.sort(candidates[rows], axis=1)  # by index: the stable sort below keeps it
+        distances = squared_distances(bank[order], queries[rows, None])
+        ranking = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        neighbours[rows] = np.take_along_axis(order, ranking, axis=1)
+        last = np.take_along_axis(distances, ranking[:, -1:], axis=1)[:, 0]
+        if number < len(bank):
+            doubtful = last >= distances.max(axis=1) - slack[rows]
+            for row in np.flatnonzero(doubtful) + start:
+                exact = squared_distances(bank, queries[row])
+                neighbours[row] = np.argsort(exact, kind="stable")[:k]
+    return neighbours
+
+
+def squared_distances(bank: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """float64 squared L2 distances over the last axis, summed in one order for every shape."""
+    return np.square(np.subtract(bank, queries, dtype=np.float64)).sum(axis=-1)
+
+
+def rounding(bank: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """float64 (N_queries,): how far two float32 distances of a query may be misordered.
+
+    |q - b|^2 computed as |q|^2 + |b|^2 - 2 q.b in d terms is off by at most about
+    (d + 2) u (|q| + |b|)^2 with u = 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms,
+    2nd ed., section 3.1); two distances are compared, and centring rounds each code once.
+    """
+    norms = [np.sqrt(np.einsum("nd,nd->n", a, a, dtype=np.float64)) for a in (bank, queries)]
+    return 2 * (bank.shape[1] + 4) * 2.0**-24 * (norms[0].max() + norms[1]) ** 2
+
+
+def faiss_candidates(bank: np.ndarray, queries: np.ndarray, number: int) -> np.ndarray:
+    """Indices int64 (N_queries, number) through faiss.IndexFlatL2, exact up to float32."""
+    import faiss
+
+    index = faiss.IndexFlatL2(bank.shape[1])
+    index.add(bank)
+    return index.search(queries, number)[1]
+
+
+def sklearn_candidates(bank: np.ndarray, queries: np.ndarray, number: int) -> np.ndarray:
+    """Indices int64 (N_queries, number) through scikit-learn's brute force."""
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=number, algorithm="brute", metric="euclidean").fit(bank)
+    return index.kneighbors(queries, return_distance=False)
+
+
+BACKENDS = {"faiss": faiss_candidates, "sklearn": sklearn_candidates}
+
+
+def vote(labels: np.ndarray) -> np.ndarray:
+    """The winning label int64 (N,) of each row of neighbours' labels int64 (N, k), nearest first.
+
+    Every neighbour has one vote; among classes with equally many, the nearest neighbour's wins.
+    """
+    counts = np.zeros((len(labels), labels.max() + 1), np.int64)
+    np.add.at(counts, (np.arange(len(labels))[:, None], labels), 1)
+    votes = np.take_along_axis(counts, labels, axis=1)  # of each neighbour's class
+    winner = np.argmax(votes == votes.max(axis=1, keepdims=True), axis=1)
+    return labels[np.arange(len(labels)), winner]
+
+
+def l2(bank: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The codes as they are."""
+    return bank, queries
+
+
+def cosine(bank: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes float32 (N, d + 2) whose squared L2 distance is 2 - 2 cos, after centring on the bank.
+
+    The two further columns put a zero code at distance^2 2 (similarity 0) from every code.
+    """
+    centre = bank.mean(axis=0, dtype=np.float64)
+    return unit(bank - centre, 0), unit(queries - centre, 1)
+
+
+def whitened_cosine(bank: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `cosine`, in the coordinates in which the bank's covariance is the identity.
+
+    Directions with less than 1e-6 of the largest variance are dropped.
+    """
+    centre = bank.mean(axis=0, dtype=np.float64)
+    bank, queries = bank - centre, queries - centre
+    variances, directions = np.linalg.eigh(bank.T @ bank / len(bank))
+    kept = variances > 1e-6 * variances[-1]
+    whiten = directions[:, kept] / np.sqrt(variances[kept])
+    return unit(bank @ whiten, 0), unit(queries @ whiten, 1)
+
+
+def unit(codes: np.ndarray, side: int) -> np.ndarray:
+    """Rows of length 1 as float32, with the two columns of `cosine`."""
+    norms = np.linalg.norm(codes, axis=1, keepdims=True)
+    zero = np.zeros((len(codes), 2))
+    zero[:, side] = norms[:, 0] == 0
+    return np.hstack([codes / np.where(norms == 0, 1, norms), zero]).astype(np.float32)
+
+
+METRICS = {"l2": l2, "cosine": cosine, "whitened-cosine": whitened_cosine}

@@ -1,0 +1,215 @@
+"""The images of the data set -> uint8 arrays, in an order that depends on their content alone."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aebench.errors import AebenchError, first_line, is_machine_failure
+from aebench.files import (
+    PLAN,
+    PREPARED,
+    RESULTS,
+    Outs,
+    data_root,
+    file_hash,
+    json_bytes,
+    read_json,
+)
+from aebench.images import convert, image_files, read_arrays
+from aebench.plugins import load_plugin
+from aebench.provenance import provenance
+
+GALLERY = 10  # test images whose reconstructions the report shows
+Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
+
+
+def prepare() -> None:
+    """Write data/prepared/{train,test}_{images,labels}.npy and meta.json, and results/data.json.
+
+    data/prepared holds content only (no source, no time), so the same images from another source
+    cost no training.
+    """
+    plan_file = PLAN / "data.json"
+    plan = read_json(plan_file, "aebench plan")
+    splits, classes = read_folder(plan) if plan["source"] == "folder" else load_dataset(plan)
+    check_k(len(splits["train"][0]))
+    splits = {name: ordered(*split) for name, split in splits.items()}
+    train, test = splits["train"], splits["test"]
+    meta = {
+        "dataset": plan["dataset"],
+        "shape": list(train[0].shape[1:]),
+        "classes": classes,
+        "num_train": len(train[0]),
+        "num_test": len(test[0]),
+        "data_hash": data_hash(splits),
+        "gallery": gallery(test[1], len(classes)),
+    }
+    save(splits, meta)
+    with Outs() as outs:
+        facts = {"plan_hash": file_hash(plan_file), "source": plan["source"]}
+        outs.write_json(
+            RESULTS / "data.json", facts | meta | {"provenance": provenance(["numpy", "pillow"])}
+        )
+
+
+def read_folder(plan: dict[str, Any]) -> tuple[dict[str, Split], list[str]]:
+    """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
+    folder = data_root() / plan["dataset"]
+    paths: list[Path] = []
+    labels: dict[str, list[int]] = {}
+    for split in ("train", "test"):
+        by_class = image_files(folder / split)
+        classes = sorted(by_class)
+        labels[split] = [i for i, name in enumerate(classes) for _ in by_class[name]]
+        paths += [path for name in classes for path in by_class[name]]
+    images = read_arrays(paths, plan["image_size"], plan["channels"])
+    check_size(folder.as_posix(), images)
+    num_train = len(labels["train"])
+    return {
+        "train": (images[:num_train], np.array(labels["train"], np.int64)),
+        "test": (images[num_train:], np.array(labels["test"], np.int64)),
+    }, classes
+
+
+def load_dataset(plan: dict[str, Any]) -> tuple[dict[str, Split], list[str]]:
+    """What the registered data set's `load` returns, checked, converted, its classes sorted."""
+    name = plan["dataset"]
+    where = f"{plan['source']}: data set {name!r}"
+    _, datasets = load_plugin(plan["source"])
+    root = data_root()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        loaded = datasets[name].load(root)
+    except AebenchError:
+        raise
+    except Exception as error:
+        if is_machine_failure(error) and not is_download_failure(error):
+            raise
+        raise AebenchError(
+            f"{where}: {type(error).__name__}: {first_line(error)}; if it is to be downloaded, "
+            f"check the network, or put its images into {root / name}/{{train,test}}/<class>/*.png"
+        ) from None
+    check_dataset(where, loaded)
+    # By name, as a folder has them: both sources of a data set then give the same labels.
+    order = sorted(range(len(loaded["classes"])), key=lambda i: loaded["classes"][i])
+    rank = np.argsort(order)
+    splits = {}
+    for split in ("train", "test"):
+        images, labels = loaded[split]
+        splits[split] = (converted(images, plan), rank[labels].astype(np.int64))
+        check_size(where, splits[split][0])
+    return splits, [loaded["classes"][i] for i in order]
+
+
+def is_download_failure(error: Exception) -> bool:
+    """Whether the network failed: urllib's and the sockets' errors are OSErrors without a file."""
+    import urllib.error
+
+    return isinstance(error, urllib.error.URLError | ConnectionError | TimeoutError)
+
+
+def check_dataset(where: str, loaded: Any) -> None:
+    """AebenchError where a data set breaks the contract of `register_datasets`."""
+    keys = ["train", "test", "classes"]
+    if not isinstance(loaded, dict) or set(loaded) != set(keys):
+        got = list(loaded) if isinstance(loaded, dict) else type(loaded).__name__
+        raise AebenchError(f"{where}: load returned {got}; allowed: a dict with {keys}")
+    for split in ("train", "test"):
+        images, labels = loaded[split]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise AebenchError(
+                f"{where}: {split} images are {images.dtype} {images.shape}; "
+                "allowed: uint8 (N, 1 or 3, H, W)"
+            )
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise AebenchError(
+                f"{where}: {split} labels are {labels.dtype} {labels.shape}; "
+                f"allowed: int64 ({len(images)},)"
+            )
+        present, number = set(labels.tolist()), len(loaded["classes"])
+        if present != set(range(number)):
+            wrong = sorted(present ^ set(range(number)))
+            raise AebenchError(
+                f"{where}: {split} labels: missing or unknown {wrong[:5]}; "
+                f"allowed: each of 0 to {number - 1} at least once"
+            )
+
+
+def check_size(where: str, images: np.ndarray) -> None:
+    """AebenchError for images below 8 pixels: the built-in architectures start there."""
+    if min(images.shape[2:]) < 8:
+        raise AebenchError(
+            f"{where}: images of {images.shape[3]} x {images.shape[2]} pixels; allowed: 8 and "
+            "more; set image_size in params.yaml"
+        )
+
+
+def check_k(num_train: int) -> None:
+    """AebenchError for a k above the training set. `plan` knows the size only from now on.
+
+    Not a declared dependency: a new k is checked by `plan` and prepares nothing again.
+    """
+    for path in sorted(PLAN.glob("*/knn.json")):
+        k = read_json(path, "aebench plan")["k"]
+        if k > num_train:
+            raise AebenchError(
+                f"params.yaml: knn.k of run {path.parent.name}: got {k}; allowed: 1 to "
+                f"{num_train}, the number of training images"
+            )
+
+
+def converted(images: np.ndarray, plan: dict[str, Any]) -> np.ndarray:
+    """The images at the planned size and number of channels."""
+    size, channels = plan["image_size"], plan["channels"]
+    same_size = size is None or images.shape[2:] == (size, size)
+    if same_size and channels in (None, images.shape[1]):
+        return images
+    from PIL import Image
+
+    return np.stack(
+        [convert(Image.fromarray(np.squeeze(i.transpose(1, 2, 0))), size, channels) for i in images]
+    )
+
+
+def ordered(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Sorted by (label, SHA-256 of the pixels)."""
+    hashes = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    order = sorted(range(len(images)), key=lambda i: (labels[i], hashes[i]))
+    return images[order], labels[order]
+
+
+def data_hash(splits: dict[str, Split]) -> str:
+    """SHA-256 over shapes, pixels and labels of both splits."""
+    digest = hashlib.sha256()
+    for name in ("train", "test"):
+        for array in splits[name]:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def gallery(labels: np.ndarray, classes: int) -> list[int]:
+    """Indices of GALLERY test images, of as many classes as there are, in order."""
+    by_class = [np.flatnonzero(labels == label).tolist() for label in range(classes)]
+    turns = [(turn, i) for group in by_class for turn, i in enumerate(group[:GALLERY])]
+    return sorted(i for _, i in sorted(turns)[:GALLERY])
+
+
+def save(splits: dict[str, Split], meta: dict[str, Any]) -> None:
+    """Write the folder beside its place, then move it there whole."""
+    part = PREPARED.with_name(f".{PREPARED.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        for name, (images, labels) in splits.items():
+            np.save(part / f"{name}_images.npy", images)
+            np.save(part / f"{name}_labels.npy", labels)
+        (part / "meta.json").write_bytes(json_bytes(meta))
+        shutil.rmtree(PREPARED, ignore_errors=True)
+        part.rename(PREPARED)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
