@@ -10,10 +10,10 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from aebench.errors import AebenchError, Failure, nearest
 from aebench.files import PLAN, file_hash, plan_path, read_json, result_path, run_path
+from aebench.macs import count_macs
 from aebench.plugins import Model, load_model
 
 Shape = tuple[int, int, int]
@@ -99,10 +99,7 @@ def encodes_pixels(autoencoder: nn.Module) -> bool:
 
 
 def sizes(autoencoder: nn.Module, shape: Shape) -> dict[str, Any]:
-    """Parameters, bytes (float32 state dict), MACs per image and layers, whole and by half.
-
-    MACs: half the floating-point operations that torch counts (matrix products, convolutions).
-    """
+    """Parameters, bytes (float32 state dict), MACs per image and layers, whole and by half."""
     found: dict[str, Any] = {
         "num_params": num_params(autoencoder),
         "model_bytes": model_bytes(autoencoder),
@@ -111,13 +108,12 @@ def sizes(autoencoder: nn.Module, shape: Shape) -> dict[str, Any]:
     argument = torch.zeros(1, *shape)
     for half in ("encoder", "decoder"):
         module = getattr(autoencoder, half)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            argument = module(argument)
+        macs, argument = count_macs(module, argument)
         found[f"{half}_params"] = num_params(module)
         found[f"{half}_bytes"] = model_bytes(module)
-        found[f"{half}_macs"] = counter.get_total_flops() // 2
+        found[f"{half}_macs"] = macs
         found[f"{half}_layers"] = num_layers(module)
-        found["macs"] += found[f"{half}_macs"]
+        found["macs"] += macs
         if half == "encoder":
             found["code_floats"] = argument.shape[1]
     return found

@@ -19,24 +19,26 @@ def png(figure: Figure) -> bytes:
 
 
 def reconstructions(originals: np.ndarray, rows: list[tuple[str, np.ndarray]]) -> bytes:
-    """The same test images in every row: the originals (uint8 (N, C, H, W)) first, then each run."""
+    """The same test images (uint8 (N, C, H, W)) in every row: the originals, then each run's."""
     rows = [("original", originals), *rows]
-    columns = len(originals)
-    figure = Figure(figsize=(1.6 + 0.75 * columns, 0.78 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, images) in zip(axes, rows, strict=True):
-        for axis, image in zip(line, images, strict=True):
-            grey = image.shape[0] == 1
-            axis.imshow(
-                image[0] if grey else image.transpose(1, 2, 0),
-                cmap="gray" if grey else None,
-                vmin=0,
-                vmax=255,
-                interpolation="nearest",
-            )
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    count, channels, height, width = originals.shape
+    gap = max(1, height // 8)
+    high, wide = height + gap, width + gap
+    # One picture, not an axis an image: 0.2 s instead of 3.
+    mosaic = np.full((len(rows) * high, count * wide, channels), 255, np.uint8)
+    for line, (_, images) in enumerate(rows):
+        for column, image in enumerate(images):
+            top, left = line * high, column * wide
+            mosaic[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    figure = Figure(figsize=(1.8 + 0.7 * count, 0.7 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if channels == 1 else {}
+    axis.imshow(mosaic.squeeze(), interpolation="nearest", **grey)
+    middles = np.arange(len(rows)) * high + height / 2
+    axis.set_yticks(middles, [name for name, _ in rows], fontsize=9)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
     return png(figure)
 
 

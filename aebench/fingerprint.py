@@ -2,11 +2,13 @@
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
 
+@cache
 def stage_fingerprint(stage: str) -> str:
     """The hash of `aebench/<stage>.py` and of every aebench module it imports."""
     return source_hash(stage_sources(stage), PACKAGE.parent)
@@ -26,6 +28,7 @@ def source_hash(sources: set[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
+@cache
 def normalised(path: Path) -> str:
     """The syntax tree as text, without docstrings; the bare text of a file that does not parse."""
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -60,6 +63,7 @@ def import_closure(start: Path, root: Path, only: str | None = None) -> set[Path
     return found
 
 
+@cache
 def imported_names(path: Path, root: Path) -> set[str]:
     """Dotted names of what may be modules in the file's import statements."""
     try:

@@ -80,14 +80,14 @@ def load_plugins() -> Registry:
         except AebenchError as error:
             registry.broken[plugin.name] = str(error)
             continue
-        for kind, known, new in (
-            ("model", registry.models, models),
-            ("data set", registry.datasets, datasets),
-        ):
-            for name in new.keys() & known.keys():
-                both = f"{known[name].plugin.name} and {plugin.name}"
-                registry.duplicates[name] = f"{kind} {name!r} is registered by both {both}"
-            known.update({name: value for name, value in new.items() if name not in known})
+        for name in registry.models.keys() & models.keys():
+            both = f"{registry.models[name].plugin.name} and {plugin.name}"
+            registry.duplicates[name] = f"model {name!r} is registered by both {both}"
+        for name in registry.datasets.keys() & datasets.keys():
+            both = f"{registry.datasets[name].plugin.name} and {plugin.name}"
+            registry.duplicates[name] = f"data set {name!r} is registered by both {both}"
+        registry.models = models | registry.models
+        registry.datasets = datasets | registry.datasets
     return registry
 
 

@@ -191,7 +191,7 @@ def search(points: list[Point]) -> str:
 
 
 def failures(rows: list[Row]) -> str:
-    """Each failed run with its reason and the command that tries it again; empty if there is none."""
+    """Each failed run, its reason and the command that tries it again; empty without any."""
     failed = [row for row in rows if row["status"] != "ok"]
     if not failed:
         return ""
