@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors
@@ -28,7 +28,7 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
 
 
-def build_autoencoder(model: Model, shape: Shape, arguments: Mapping[str, Any]) -> nn.Module:
+def build_autoencoder(model: Model, shape: Shape, arguments: Mapping[str, Any]) -> Autoencoder:
     """A freshly initialised model that kept its contract for two images.
 
     Failure where it did not; whatever `build` raises passes through.
@@ -47,12 +47,13 @@ def build_autoencoder(model: Model, shape: Shape, arguments: Mapping[str, Any]) 
             f"{where}: build returned {type(built).__name__}, expected (encoder, decoder) "
             "or an nn.Module with .encoder and .decoder"
         )
-    check_contract(built, shape, arguments.get("latent"), where)
-    return built
+    autoencoder = cast(Autoencoder, built)  # it has the two halves
+    check_contract(autoencoder, shape, arguments.get("latent"), where)
+    return autoencoder
 
 
 @torch.no_grad()
-def check_contract(autoencoder: nn.Module, shape: Shape, latent: int | None, where: str) -> None:
+def check_contract(autoencoder: Autoencoder, shape: Shape, latent: int | None, where: str) -> None:
     """Failure unless images -> codes (B, latent) -> images keep their shapes."""
     autoencoder.eval()
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
@@ -81,7 +82,7 @@ def words(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
-def reconstruction_loss(autoencoder: nn.Module, images: Tensor) -> Tensor:
+def reconstruction_loss(autoencoder: Autoencoder, images: Tensor) -> Tensor:
     """The model's own loss, or the mean squared error over all elements."""
     if callable(own := getattr(autoencoder, "loss", None)):
         return own(images)
@@ -93,12 +94,12 @@ def as_floats(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(images)).float().div_(255)
 
 
-def encodes_pixels(autoencoder: nn.Module) -> bool:
+def encodes_pixels(autoencoder: Autoencoder) -> bool:
     """Whether the codes are the pixels themselves: they are then not stored a second time."""
     return isinstance(autoencoder.encoder, nn.Flatten | nn.Identity)
 
 
-def sizes(autoencoder: nn.Module, shape: Shape) -> dict[str, Any]:
+def sizes(autoencoder: Autoencoder, shape: Shape) -> dict[str, Any]:
     """Parameters, bytes (float32 state dict), MACs per image and layers, whole and by half."""
     found: dict[str, Any] = {
         "num_params": num_params(autoencoder),
@@ -145,7 +146,7 @@ def weights_bytes(autoencoder: nn.Module, shape: Shape) -> bytes:
     return safetensors.torch.save(tensors, {"shape": json.dumps(list(shape))})
 
 
-def restore(plan: dict[str, Any], weights: Path) -> tuple[nn.Module, Shape]:
+def restore(plan: dict[str, Any], weights: Path) -> tuple[Autoencoder, Shape]:
     """The trained model of a plan, in eval mode, and its image shape.
 
     Whatever `build` raises passes through; AebenchError for weights of another architecture.

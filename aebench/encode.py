@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from aebench.autoencoder import as_floats, encodes_pixels, restore
+from aebench.autoencoder import Autoencoder, as_floats, encodes_pixels, restore
 from aebench.errors import Failure, failure_reason
 from aebench.files import (
     PREPARED,
@@ -73,7 +72,7 @@ def encode(run: str, seed: int) -> None:
 
 @torch.inference_mode()
 def write_codes(
-    autoencoder: nn.Module, meta: dict[str, Any], paths: dict[str, Path], outs: Outs
+    autoencoder: Autoencoder, meta: dict[str, Any], paths: dict[str, Path], outs: Outs
 ) -> tuple[str, float]:
     """Write the codes of both splits block by block. Their SHA-256 and the seconds of encoding."""
     digest = hashlib.sha256()
@@ -104,7 +103,7 @@ def write_codes(
 
 
 @torch.inference_mode()
-def reconstruct(autoencoder: nn.Module, meta: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def reconstruct(autoencoder: Autoencoder, meta: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Squared error of each test image (float32 (N,), mean over elements) and the gallery (uint8).
 
     Reconstructions are clipped to [0, 1].

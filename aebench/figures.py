@@ -71,7 +71,9 @@ def sweep(name: str, groups: list[list[Point]], pixels: Point | None) -> bytes:
         values: list[float] = []
         for group in groups:
             found = [(p.settings[name], p.mean(column)) for p in group]
-            line = [(x, y * factor) for x, y in found if y is not None]
+            # A log axis has no room for 0, and below 1e-5 the representation is exact.
+            least = 1e-5 if column == "mse" else 0
+            line = [(x, max(y * factor, least)) for x, y in found if y is not None]
             values += [y for _, y in line]
             model = group[0].settings["model"]
             style: dict[str, Any] = REFERENCE_STYLES.get(model, {"marker": "o"})

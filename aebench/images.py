@@ -35,9 +35,9 @@ def decode(path: Path) -> "Image":
 
     content = path.read_bytes()  # before the try: a failing disk is not a corrupt image
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
+        with Image.open(io.BytesIO(content)) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AebenchError(
             f"{path}: not a whole image ({' '.join(str(error).split())}); replace or remove it"

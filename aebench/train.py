@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 # The functional form: building a torch.optim.Adam object imports torch._dynamo, 1.9 s beside
 # the 3.1 s of `import torch` (2-core AMD EPYC 7003, torch 2.14.1, medians of 3).
@@ -18,6 +17,8 @@ from torch.optim.adam import adam
 from tqdm import tqdm
 
 from aebench.autoencoder import (
+    Autoencoder,
+    Shape,
     as_floats,
     build_autoencoder,
     reconstruction_loss,
@@ -71,7 +72,7 @@ def train(run: str, seed: int) -> None:
 
 
 def trained(
-    plan: dict[str, Any], shape: tuple[int, int, int], images: np.ndarray, seed: int
+    plan: dict[str, Any], shape: Shape, images: np.ndarray, seed: int
 ) -> tuple[dict[str, Any], bytes]:
     """What train.json says of the trained model, and its weights."""
     torch.manual_seed(seed)
@@ -101,7 +102,7 @@ class Batches:
 
 
 def fit_by_gradient(
-    autoencoder: nn.Module, images: np.ndarray, seed: int, recipe: dict[str, Any]
+    autoencoder: Autoencoder, images: np.ndarray, seed: int, recipe: dict[str, Any]
 ) -> list[tuple[float, float]]:
     """The training loop: Adam, linear warm-up, cosine decay. (mean loss, seconds) of each epoch.
 
@@ -136,9 +137,10 @@ def fit_by_gradient(
             with torch.no_grad():
                 # A parameter that the loss does not reach has no gradient and stays as it is.
                 used = [i for i, p in enumerate(parameters) if p.grad is not None]
+                gradients = [g for p in parameters if (g := p.grad) is not None]
                 adam(
                     [parameters[i] for i in used],
-                    [parameters[i].grad for i in used],
+                    gradients,
                     [mean[i] for i in used],
                     [square[i] for i in used],
                     [],
