@@ -52,7 +52,9 @@ def encode(run: str, seed: int) -> None:
             errors, pictures = reconstruct(autoencoder, meta)
             np.save(outs.open(errors_path), errors)
             np.save(outs.open(gallery_path), pictures)
-            facts = quality(errors) | {
+            facts = quality(errors)
+            print(f"{run}: MSE {facts['mse']:.5f}, PSNR {facts['psnr']:.2f} dB", flush=True)
+            facts |= {
                 "status": "ok",
                 "codes_hash": hashes,
                 "encode_images_per_second": (meta["num_train"] + meta["num_test"]) / seconds,
@@ -82,7 +84,9 @@ def write_codes(
     for split, path in paths.items():
         images = np.load(PREPARED / f"{split}_images.npy", mmap_mode="r")
         file = outs.open(path)
-        for start in tqdm(range(0, len(images), BLOCK), f"encode {split}", disable=None):
+        for start in tqdm(
+            range(0, len(images), BLOCK), f"encode {split}", leave=False, disable=None
+        ):
             batch = as_floats(images[start : start + BLOCK])
             begin = time.perf_counter()
             codes = autoencoder.encoder(batch).contiguous()
@@ -110,7 +114,7 @@ def reconstruct(autoencoder: Autoencoder, meta: dict[str, Any]) -> tuple[np.ndar
     """
     images = np.load(PREPARED / "test_images.npy", mmap_mode="r")
     errors = np.empty(len(images), np.float32)
-    for start in tqdm(range(0, len(images), BLOCK), "reconstruct", disable=None):
+    for start in tqdm(range(0, len(images), BLOCK), "reconstruct", leave=False, disable=None):
         batch = as_floats(images[start : start + BLOCK])
         decoded = autoencoder.decoder(autoencoder.encoder(batch)).clamp(0, 1)
         errors[start : start + BLOCK] = (decoded.double() - batch).square().mean((1, 2, 3))
@@ -121,7 +125,7 @@ def reconstruct(autoencoder: Autoencoder, meta: dict[str, Any]) -> tuple[np.ndar
     return errors, pictures.byte().numpy()
 
 
-def quality(errors: np.ndarray) -> dict[str, float]:
+def quality(errors: np.ndarray) -> dict[str, Any]:
     """MSE over all elements of the test set; PSNR in dB, the mean over images, capped."""
     floor = 10 ** (-PSNR_CAP / 10)
     psnr = -10 * np.log10(np.maximum(errors.astype(np.float64), floor))

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Set
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,8 @@ def stage_fingerprint(stage: str) -> str:
 
 def stage_sources(stage: str) -> set[Path]:
     """The files of aebench that the stage imports. `__init__` only gathers names: left out."""
-    sources = import_closure(PACKAGE / f"{stage}.py", PACKAGE.parent, only="aebench")
-    return sources - {PACKAGE / "__init__.py"}
+    start = PACKAGE / f"{stage}.py"
+    return import_closure(start, PACKAGE.parent, "aebench", {PACKAGE / "__init__.py"})
 
 
 def source_hash(sources: set[Path], root: Path) -> str:
@@ -44,17 +45,20 @@ def normalised(path: Path) -> str:
     return ast.dump(tree)
 
 
-def import_closure(start: Path, root: Path, only: str | None = None) -> set[Path]:
+def import_closure(
+    start: Path, root: Path, only: str | None = None, without: Set[Path] = frozenset()
+) -> set[Path]:
     """`start` and the files below `root` that it imports, directly or through one another.
 
     Imports inside functions count; imports by computed names cannot be seen. With `only`, just
-    that top-level package is followed (a root such as site-packages holds everything).
+    that top-level package is followed (a root such as site-packages holds everything); files in
+    `without` are not.
     """
     found: set[Path] = set()
     waiting = [start]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in found or path in without:
             continue
         found.add(path)
         for name in imported_names(path, root):

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from aebench.errors import AebenchError
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ def read_arrays(paths: list[Path], image_size: int | None, channels: int | None)
     first = read(paths[0])
     images = np.empty((len(paths), *first.shape), np.uint8)
     with ThreadPoolExecutor() as pool:  # PIL decodes outside the interpreter lock
-        for index, (path, image) in enumerate(zip(paths, pool.map(read, paths), strict=True)):
+        decoded = tqdm(pool.map(read, paths), "images", len(paths), leave=False, disable=None)
+        for index, (path, image) in enumerate(zip(paths, decoded, strict=True)):
             if image.shape != first.shape:
                 raise AebenchError(disagreement(paths[0], first.shape, path, image.shape))
             images[index] = image

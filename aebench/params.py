@@ -1,5 +1,6 @@
 """The schema of params.yaml, and one clear line for each thing wrong with it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -143,7 +144,7 @@ def line(error: ErrorDetails, content: Any, prefix: tuple[str, ...] = ()) -> str
         case "too_short":
             return f"{where}: empty; give at least one"
         case "literal_error":
-            hint = nearest(str(error["input"]), context["expected"].replace("'", "").split(", "))
+            hint = nearest(str(error["input"]), re.findall("'(.+?)'", context["expected"]))
             return f"{where}: got {error['input']!r}{hint}; allowed: {context['expected']}"
     allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     got = error["input"]

@@ -29,8 +29,8 @@ Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64
 def prepare() -> None:
     """Write data/prepared/{train,test}_{images,labels}.npy and meta.json, and results/data.json.
 
-    data/prepared holds content only (no source, no time), so the same images from another source
-    cost no training.
+    data/prepared holds content only (no name, source or time), so the same images from another
+    source cost no training.
     """
     plan_file = PLAN / "data.json"
     plan = read_json(plan_file, "aebench plan")
@@ -39,7 +39,6 @@ def prepare() -> None:
     splits = {name: ordered(*split) for name, split in splits.items()}
     train, test = splits["train"], splits["test"]
     meta = {
-        "dataset": plan["dataset"],
         "shape": list(train[0].shape[1:]),
         "classes": classes,
         "num_train": len(train[0]),
@@ -49,10 +48,13 @@ def prepare() -> None:
     }
     save(splits, meta)
     with Outs() as outs:
-        facts = {"plan_hash": file_hash(plan_file), "source": plan["source"]}
-        outs.write_json(
-            RESULTS / "data.json", facts | meta | {"provenance": provenance(["numpy", "pillow"])}
-        )
+        facts = {
+            "plan_hash": file_hash(plan_file),
+            "dataset": plan["dataset"],
+            "source": plan["source"],
+            "provenance": provenance(["numpy", "pillow"]),
+        }
+        outs.write_json(RESULTS / "data.json", facts | meta)
 
 
 def read_folder(plan: dict[str, Any]) -> tuple[dict[str, Split], list[str]]:

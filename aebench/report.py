@@ -107,7 +107,7 @@ def markdown(
     for name, groups in studies(found).items():
         parts.append(tables.study(name, groups, found))
         if name in pictures:
-            parts.append(figure(name, f"{tables.title(name)}: the cost of getting smaller."))
+            parts.append(figure(name, f"{tables.title(name)}: test MSE and kNN accuracy."))
     parts.append(tables.search(found))
     if failures := tables.failures(rows):
         parts.append(failures)

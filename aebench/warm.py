@@ -1,0 +1,148 @@
+"""Run a stage in a fork of a process that has imported torch already.
+
+DVC starts a process per stage. Of the digits run's 155 s, 29 imports of torch were 85 (2-core AMD
+EPYC 7003). So the first `train` or `encode` under DVC starts a server, which imports torch and
+neither stages nor plug-ins; each stage is a fork of it: a process of its own, with its
+own threads and memory, that sees the sources as they are then. Linux only: elsewhere, and whenever
+the server cannot be had, a stage imports torch itself.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+
+IDLE = 30.0  # seconds without a stage after which the server ends, as it does without its DVC
+
+
+def run_in_fork(arguments: list[str], dvc: int) -> int | None:
+    """Exit status of the stage run by the server of the DVC process; None if there is no server.
+
+    The stage has this process's folder, environment, input and output. It ends with this process.
+    """
+    if sys.platform != "linux":
+        return None
+    connection = connect(dvc)
+    if connection is None:
+        return None
+    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    with connection:
+        content = json.dumps(request).encode()
+        socket.send_fds(connection, [len(content).to_bytes(8)], [0, 1, 2])
+        connection.sendall(content)
+        answer = connection.recv(8)
+    if not answer:
+        print("aebench: error: the process of this stage was ended from outside", file=sys.stderr)
+    return int.from_bytes(answer) if answer else 1
+
+
+def connect(dvc: int) -> socket.socket | None:
+    """A connection to the server of the DVC process, which is started if need be."""
+    path = Path(tempfile.gettempdir(), f"aebench-{os.getuid()}-{dvc}", "socket")
+    server: subprocess.Popen[bytes] | None = None
+    while server is None or server.poll() is None:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+        else:
+            return connection
+        if server is None:
+            # -P: modules of the workspace's folder must not stand in for installed ones.
+            command = [sys.executable, "-P", "-m", "aebench.warm", str(path), str(dvc)]
+            null = subprocess.DEVNULL
+            # A session of its own: Ctrl-C is for the stage, which the fork ends with.
+            server = subprocess.Popen(
+                command, stdin=null, stdout=null, stderr=null, start_new_session=True
+            )
+        time.sleep(0.02)
+    return None
+
+
+def serve(path: Path, dvc: int) -> None:
+    """Fork a process for each request until DVC is gone or nothing was asked for a while."""
+    gc.disable()
+    import torch  # noqa: F401  # what this server is for
+
+    gc.freeze()  # a collection in a fork would copy every page it marks
+    gc.enable()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        return  # somebody else's folder: they could feed us requests
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(0.5)
+        last = time.monotonic()
+        try:
+            while time.monotonic() < last + IDLE and Path(f"/proc/{dvc}").exists():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    answer(connection, server)
+                last = time.monotonic()
+        finally:
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
+
+
+def answer(connection: socket.socket, server: socket.socket) -> None:
+    """Fork, wait for the stage, send its exit status; nothing if a signal ended it."""
+    connection.setblocking(True)
+    length, files, _, _ = socket.recv_fds(connection, 8, 3)
+    child = os.fork()
+    if child == 0:
+        server.close()
+        become(connection, int.from_bytes(length), files)
+    for file in files:
+        os.close(file)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status):
+        with contextlib.suppress(OSError):  # who asked was killed, and the fork with it
+            connection.sendall(os.WEXITSTATUS(status).to_bytes(8))
+
+
+def become(connection: socket.socket, length: int, files: list[int]) -> None:
+    """In the fork: take over folder, environment, input and output, run the stage, exit."""
+    status = 1
+    try:
+        with connection.makefile("rb") as request:
+            content = json.loads(request.read(length))
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        os.chdir(content["folder"])
+        os.environ.clear()
+        os.environ.update(content["environment"])
+        threading.Thread(target=end_with, args=(connection,), daemon=True).start()
+        from aebench.__main__ import run
+
+        status = run(content["arguments"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def end_with(connection: socket.socket) -> None:
+    """End this process when the one that DVC started is gone."""
+    connection.recv(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), int(sys.argv[2]))

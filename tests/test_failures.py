@@ -1,0 +1,149 @@
+"""A model that fails is a row; a machine that fails is not a result."""
+
+import resource
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from conftest import LIGHT
+
+BROKEN = """\
+import os, time
+import torch
+from torch import nn
+import aebench
+
+class Model(nn.Module):
+    def __init__(self, shape, fault):
+        super().__init__()
+        pixels = shape[0] * shape[1] * shape[2]
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 4 + (fault == "code")))
+        shape = (*shape[:2], shape[2] // 2) if fault == "image" else shape
+        pixels = shape[0] * shape[1] * shape[2]
+        self.decoder = nn.Sequential(nn.Linear(self.encoder[1].out_features, pixels))
+        self.decoder.append(nn.Unflatten(1, shape))
+        self.fault = fault
+
+    def loss(self, images):
+        if self.fault == "raise":
+            raise ValueError("no such thing\\nsecond line")
+        if self.fault == "memory":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        if self.fault == "slow" and not os.path.exists("go"):
+            open("training", "w").close()
+            time.sleep(600)
+        loss = (self.decoder(self.encoder(images)) - images).square().mean()
+        return loss * float("nan") if self.fault == "nan" else loss
+
+def build(shape, latent, fault="none"):
+    if fault == "refuse":
+        raise aebench.Refused("not on a Monday")
+    return Model(shape, fault)
+
+@aebench.hookimpl
+def register_models(register):
+    register("broken", build)
+"""
+
+
+@pytest.fixture
+def broken(light):
+    """A workspace whose model fails as its option `fault` says; `runs` sets the faults."""
+    (light / "plugins/broken.py").write_text(BROKEN)
+
+    def runs(*faults, **more):
+        entries = {f: {"model": "broken", "latent": 4, "fault": f} for f in faults}
+        light.params(runs=entries | more)
+        return light
+
+    return runs
+
+
+def test_failed_models_are_rows_and_the_others_go_on(broken):
+    workspace = broken(
+        "nan", "raise", "code", "image", "refuse", good={"model": "light", "latent": 4}
+    )
+    done = workspace.run("dvc", "repro")
+    assert "aebench: 5 of 6 runs failed" in done.stderr
+    rows = workspace.rows()
+    where = "failed: plugins/broken.py: model 'broken':"
+    assert {run: row["status"] for run, row in rows.items()} == {
+        "nan": "failed: the loss is nan in epoch 1",
+        "raise": "failed: ValueError: no such thing (broken.py:20)",
+        "code": f"{where} encoder returned (2, 5) for 2 images, expected (2, 4)",
+        "image": f"{where} decoder returned (2, 1, 8, 4) for 2 codes, expected (2, 1, 8, 8)",
+        "refuse": "failed: refused: not on a Monday",
+        "good": "ok",
+    }
+    assert rows["nan"]["mse"] == "" and float(rows["good"]["mse"]) < 0.2
+    text = (workspace / "reports/report.md").read_text()
+    assert "`dvc repro -s -f train@nan-0 && dvc repro`" in text
+    assert workspace.stages("dvc", "repro") == {"plan"}
+
+
+def test_report_fails_when_all_trained_runs_failed(broken):
+    workspace = broken("nan")
+    done = workspace.run("dvc", "repro", ok=False)
+    assert "aebench: error: all trained runs failed" in done.stderr
+    assert "the loss is nan" in (workspace / "reports/report.md").read_text()
+
+
+def test_out_of_memory_is_not_a_result(broken):
+    workspace = broken("memory")
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    done = workspace.run("aebench", "train", "memory", "0", ok=False)
+    assert done.stderr.startswith("aebench: error: train: the machine failed, not the model:")
+    assert done.stderr.count("\n") == 1
+    assert not list(workspace.folder.glob("r*s/memory/0/*"))
+
+
+def test_full_disk_is_not_a_result(light):
+    light.run("aebench", "plan")
+    light.run("aebench", "prepare")
+
+    def limit():  # no file above 4 kB: weights of 64 x 32 floats do not fit
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done = light.run("aebench", "train", "one", "0", ok=False, preexec_fn=limit)
+    assert "the machine failed, not the model: OSError: [Errno 27] File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(light.folder.glob("r*s/one/0/*"))
+    light.run("aebench", "train", "one", "0")
+    done = light.run("aebench", "encode", "one", "0", ok=False, preexec_fn=limit)
+    assert "the machine failed" in done.stderr
+    assert not list(light.folder.glob("r*s/one/0/*codes*"))
+    light.run("dvc", "repro")
+    assert light.rows()["one"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("victim", ["stage", "dvc"])
+def test_killed_run_is_repeated(broken, victim):
+    workspace = broken("slow")
+    dvc = subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=workspace.folder,
+        env=workspace.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (workspace / "training").exists():
+        assert dvc.poll() is None
+        time.sleep(0.05)
+    inside = psutil.Process(dvc.pid).children(recursive=True)
+    trainer = next(p for p in inside if "train" in p.cmdline())
+    (trainer if victim == "stage" else psutil.Process(dvc.pid)).send_signal(signal.SIGKILL)
+    assert dvc.wait() != 0
+    trainer.wait()  # the orphan of a killed dvc ends by itself
+    assert not list(workspace.folder.glob("r*s/slow/0/*"))
+    (workspace / "go").touch()
+    assert "train@slow-0" in workspace.stages("dvc", "repro")
+    assert workspace.rows()["slow"]["status"] == "ok"
+
+
+def test_file_that_registers_nothing_is_named(light):
+    (light / "plugins/light.py").write_text(LIGHT.replace("@hookimpl\n", ""))
+    done = light.run("aebench", "plan", ok=False)
+    assert "plugins/light.py: registers nothing; decorate `register_models" in done.stderr

@@ -1,0 +1,91 @@
+"""Neighbours are exact and the same for both backends; the vote's ties are decided."""
+
+import numpy as np
+import pytest
+
+from aebench.knn import METRICS, search, vote
+
+BACKENDS = ["faiss", "sklearn"]
+
+
+def reference(bank, queries, k):
+    """By definition: float64 distances, equal ones by lower index."""
+    found = []
+    for query in queries.astype(np.float64):
+        distances = np.square(bank.astype(np.float64) - query).sum(axis=1)
+        found.append(np.lexsort((np.arange(len(bank)), distances))[:k])
+    return np.array(found)
+
+
+def codes(kind):
+    """(bank, queries), float32."""
+    random = np.random.default_rng(0)
+    if kind == "grid":  # few distinct distances: ties everywhere
+        return (random.integers(0, 3, (n, 3)).astype(np.float32) for n in (400, 60))
+    if kind == "collapsed":
+        return np.ones((300, 8), np.float32), np.ones((20, 8), np.float32)
+    if kind == "far":  # the common offset eats float32's digits
+        return (random.normal(1e4, 1e-2, (n, 16)).astype(np.float32) for n in (500, 50))
+    if kind == "near ties":  # distances that differ in the last digit
+        bank = np.repeat(random.normal(0, 1, (30, 12)), 20, axis=0)
+        bank += random.normal(0, 3e-8, bank.shape)
+        return bank.astype(np.float32), bank[::11].astype(np.float32)
+    return (random.normal(0, 1, (n, 32)).astype(np.float32) for n in (1000, 100))
+
+
+@pytest.mark.parametrize("kind", ["grid", "collapsed", "far", "near ties", "normal"])
+@pytest.mark.parametrize("k", [1, 10, 250])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_neighbours_are_those_of_the_definition(kind, k, backend):
+    bank, queries = codes(kind)
+    assert (search(bank, queries, k, backend) == reference(bank, queries, k)).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_k_may_be_the_whole_bank(backend):
+    bank, queries = codes("grid")
+    found = search(bank, queries, len(bank), backend)
+    assert (found == reference(bank, queries, len(bank))).all()
+
+
+def test_vote_ties_go_to_the_nearest_of_the_tied():
+    labels = np.array([[2, 1, 1, 2], [3, 1, 1, 0], [0, 2, 1, 3], [1, 2, 2, 0], [3, 0, 2, 0]])
+    assert vote(labels).tolist() == [2, 1, 0, 2, 0]
+
+
+def cosine_similarities(bank, queries, whiten):
+    centre = bank.mean(axis=0, dtype=np.float64)
+    bank, queries = bank - centre, queries - centre
+    if whiten:
+        values, vectors = np.linalg.eigh(np.cov(bank.T, bias=True))
+        kept = values > 1e-6 * values.max()
+        bank, queries = (a @ vectors[:, kept] / np.sqrt(values[kept]) for a in (bank, queries))
+    lengths = [np.linalg.norm(a, axis=1) for a in (bank, queries)]
+    products = queries @ bank.T
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(products / np.outer(lengths[1], lengths[0]))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "whitened-cosine"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cosine_ranks_by_similarity_and_a_zero_code_has_none(metric, backend):
+    random = np.random.default_rng(1)
+    bank = random.normal(0, [1, 3, 0.1, 0, 2], (201, 5)) @ random.normal(0, 1, (5, 5))
+    bank -= bank.mean(axis=0)
+    bank = np.vstack([bank, np.zeros((1, 5))])  # the mean stays 0: a zero code
+    queries = np.vstack([random.normal(0, 2, (30, 5)), np.zeros((1, 5))])
+    similar = cosine_similarities(bank, queries, metric == "whitened-cosine")
+    moved = METRICS[metric](bank.astype(np.float64), queries)
+    found = search(*moved, 20, backend)
+    expected = np.sort(similar, axis=1)[:, ::-1][:, :20]
+    got = np.take_along_axis(similar, found, axis=1)
+    assert np.abs(got - expected).max() < 1e-5
+
+
+def test_pixels_are_not_stored_twice_and_both_backends_agree(baseline):
+    assert np.load(baseline / "runs/pixels/0/train_codes.npy").shape == (0, 64)
+    before = np.load(baseline / "results/pixels/0/outcomes.npy")
+    baseline.params(knn={"k": 10, "metric": "l2", "backend": "sklearn"})
+    baseline.run("aebench", "plan")
+    baseline.run("aebench", "knn", "pixels", "0")
+    assert (np.load(baseline / "results/pixels/0/outcomes.npy") == before).all()

@@ -1,0 +1,198 @@
+"""What runs again, and what does not: real `dvc` in a real workspace."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT, Workspace
+from PIL import Image
+
+RUNS = ("mlp", "cnn-latent10", "pixels")
+
+
+def stages(*runs, seed=0, only=("train", "encode", "knn")):
+    return {f"{stage}@{run}-{seed}" for stage in only for run in runs}
+
+
+def executed(workspace: Workspace, *command: str) -> set[str]:
+    """The executed stages, after checking that all others kept every hash."""
+    before = workspace.lock()
+    found = workspace.stages(*command)
+    after = workspace.lock()
+    # A stage that is cached is not executed, but it may be of other settings: compare the rest.
+    kept = [s for s in before.keys() & after.keys() if s not in found]
+    assert [s for s in kept if before[s] != after[s]] == []
+    return found
+
+
+def test_second_repro_does_nothing(baseline):
+    assert executed(baseline, "dvc", "repro") == {"plan"}
+
+
+def test_latent_moves_only_unpinned_runs_that_use_it_and_back_is_free(baseline):
+    found = executed(baseline, "dvc", "exp", "run", "-S", "latent=100")
+    assert found == {"plan", "report"} | stages("mlp")
+    baseline.run("git", "restore", ".")
+    assert baseline.stages("dvc", "repro") <= {"plan", "report"}
+    assert [row["latent"] for row in baseline.rows().values()] == ["32", "10", "64"]
+
+
+def test_k_searches_again_but_trains_and_encodes_nothing(baseline):
+    found = executed(baseline, "dvc", "exp", "run", "-S", "knn.k=5")
+    assert found == {"plan", "report"} | stages(*RUNS, only=["knn"])
+
+
+def test_pinning_one_run_moves_that_run(baseline):
+    found = executed(baseline, "dvc", "exp", "run", "-S", "++runs.mlp.latent=64")
+    assert found == {"plan", "report"} | stages("mlp")
+
+
+def test_another_seed_trains_only_that_seed(baseline):
+    found = executed(baseline, "dvc", "exp", "run", "-S", "seeds=[0,1]")
+    assert found == {"plan", "report"} | stages(*RUNS, seed=1)
+    assert "(2 seeds)" in (baseline / "reports/report.md").read_text()
+
+
+def test_epochs_retrain_what_is_trained_by_gradient(baseline):
+    found = executed(baseline, "dvc", "exp", "run", "-S", "train.epochs=2")
+    assert found == {"plan", "report"} | stages("mlp", "cnn-latent10")
+
+
+def test_own_images_by_name_alone_then_one_replaced(baseline, folder_data):
+    folder = folder_data(sizes=((12, 12), (20, 14)), modes=("RGB", "L"))
+    chosen = ("dataset=pets", "image_size=10", "channels=1")
+    command = ["dvc", "exp", "run", *(word for c in chosen for word in ("-S", c))]
+    # pixels too: nothing is fitted, but its result is of other images.
+    assert executed(baseline, *command) == {"plan", "prepare", "report"} | stages(*RUNS)
+    text = (baseline / "reports/report.md").read_text()
+    assert "36 training and 12 test images, 1 x 10 x 10, 2 classes" in text
+    assert "SMOKE" not in text
+    Image.new("RGB", (12, 12), "red").save(folder / "train" / "cat" / "0.png")
+    assert executed(baseline, "dvc", "repro") == {"plan", "prepare", "report"} | stages(*RUNS)
+
+
+def test_touched_images_with_the_same_pixels_train_nothing(baseline, folder_data):
+    folder = folder_data()
+    baseline.run("dvc", "exp", "run", "-S", "dataset=pets")
+    image = folder / "train" / "cat" / "0.png"
+    shutil.copy(image, folder / "train" / "cat" / "copy.png")
+    image.unlink()
+    assert executed(baseline, "dvc", "repro") == {"plan", "prepare", "report"}
+
+
+def test_new_plugin_runs_alone_and_loads(baseline):
+    source = (baseline / "plugins/mlp.py").read_text().replace('"mlp"', '"mine"')
+    (baseline / "plugins/mine.py").write_text(source)
+    with (baseline / "params.yaml").open("a") as params:
+        params.write("  mine:\n    model: mine\n")
+    assert executed(baseline, "dvc", "repro") == {"plan", "report"} | stages("mine")
+    assert "| mine " in (baseline / "reports/report.md").read_text()
+    code = (
+        "import aebench; m = aebench.load('mine'); import torch;"
+        "x = torch.rand(2, *m.shape); print(*m.decoder(m.encoder(x)).shape, m.training)"
+    )
+    assert baseline.run("python", "-c", code).stdout == "2 1 8 8 False\n"
+
+
+def test_plugin_code_and_its_helpers_move_their_runs_and_comments_nothing(baseline):
+    for path, old, new in (
+        ("plugins/mlp.py", "import numpy", "# a comment\nimport numpy"),
+        ("plugins/_convolutions.py", '"""The convolutions', '"""Some convolutions'),
+        ("params.yaml", "latent: 32", "latent: 32  # floats"),
+        ("dvc.yaml", "stages:", "# a comment\nstages:"),
+    ):
+        text = (baseline / path).read_text()
+        assert old in text
+        (baseline / path).write_text(text.replace(old, new, 1))
+    assert executed(baseline, "dvc", "repro") == {"plan"}
+    for path, old, new, run in (
+        ("plugins/mlp.py", "nn.GELU()", "nn.ReLU()", "mlp"),
+        ("plugins/_convolutions.py", "nn.GELU()", "nn.ReLU()", "cnn-latent10"),
+    ):
+        (baseline / path).write_text((baseline / path).read_text().replace(old, new))
+        assert executed(baseline, "dvc", "repro") == {"plan", "report"} | stages(run)
+
+
+def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
+    code = tmp_path / "code" / "aebench"
+    shutil.copytree(ROOT / "aebench", code, ignore=shutil.ignore_patterns("__pycache__"))
+    baseline.env["PYTHONPATH"] = str(code.parent)
+    for path, old, new, expected in (
+        ("train.py", "import math", "# a comment\nimport math", set()),
+        ("report.py", "Write reports/", "Writes reports/", set()),
+        ("report.py", "what a representation costs", "what codes cost", {"report"}),
+        ("tables.py", "Runs at the default", "All runs at the default", {"report"}),
+        ("knn.py", "EXTRA = 16", "EXTRA = 17", {"report"} | stages(*RUNS, only=["knn"])),
+    ):
+        path = path if (code / path).read_text().count(old) else "tables.py"
+        text = (code / path).read_text()
+        assert old in text
+        (code / path).write_text(text.replace(old, new, 1))
+        assert executed(baseline, "dvc", "repro") == {"plan"} | expected, (path, old)
+
+
+def test_removed_run_leaves_the_report(baseline):
+    found = executed(baseline, "dvc", "exp", "run", "-S", "~runs.mlp")
+    assert found == {"plan", "report"}
+    assert "mlp" not in (baseline / "reports/report.md").read_text()
+    assert not (baseline / "plan/mlp").exists()
+    found = executed(baseline, "dvc", "exp", "run", "-S", "+runs.mlp={model: mlp}")
+    assert found == {"plan", "report"}
+
+
+def test_metrics_diff_and_exp_show_are_readable(baseline):
+    baseline.run("dvc", "exp", "run", "-S", "latent=100", "-n", "larger")
+    diff = baseline.run("dvc", "metrics", "diff", "--md").stdout
+    rows = [line for line in diff.splitlines() if "mlp" in line]
+    assert len(rows) == 2 and not [line for line in diff.splitlines() if "pixels" in line]
+    drop = "^(plan|data|results|runs|plugins)"
+    shown = baseline.run("dvc", "exp", "show", "--only-changed", "--drop", drop, "--md").stdout
+    assert drop in (ROOT / "README.md").read_text()
+    assert "larger" in shown
+    header = shown.splitlines()[0]
+    assert "latent" in header and header.count("|") < 12, header
+
+
+def test_reports_hold_what_the_results_say(finished):
+    rows = finished.rows()
+    first = (
+        "run,model,latent,depth,seed,status,num_params,model_bytes,epoch_seconds,mse,psnr,accuracy,"
+    )
+    assert (finished / "reports/results.csv").read_text().startswith(first)
+    assert list(rows) == list(RUNS)
+    pixels = rows["pixels"]
+    assert (float(pixels["mse"]), float(pixels["psnr"])) == (0.0, 100.0)
+    metrics = json.loads((finished / "reports/metrics.json").read_text())
+    assert metrics["accuracy"]["pixels"] == float(pixels["accuracy"]) > 0.95
+    outcomes = np.load(finished / "results/mlp/0/outcomes.npy")
+    assert np.mean(outcomes["label"] == outcomes["prediction"]) == float(rows["mlp"]["accuracy"])
+    assert outcomes["squared_error"].mean(dtype=float) == pytest.approx(float(rows["mlp"]["mse"]))
+    text = (finished / "reports/report.md").read_text()
+    assert "SMOKE: digits, not a benchmark" in text
+    for heading in ("## Architectures", "## kNN on codes against raw pixels"):
+        assert heading in text
+    for name in ("reconstructions", "loss_curves"):
+        assert f"(figures/{name}.png)" in text
+        Image.open(finished / f"reports/figures/{name}.png").verify()
+
+
+def test_no_result_holds_nan_and_weights_hold_no_time(finished):
+    for path in (finished / "results").rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN, Infinity
+    header = (finished / "runs/mlp/0/weights.safetensors").read_bytes()[:2000]
+    assert b"date" not in header and b"seconds" not in header
+
+
+def test_retraining_with_equal_weights_reruns_the_report_alone(baseline):
+    assert baseline.stages("dvc", "repro", "-s", "-f", "train@mlp-0") == {"train@mlp-0"}
+    assert executed(baseline, "dvc", "repro") == {"plan", "report"}
+
+
+def test_result_of_other_settings_is_not_shown(baseline):
+    baseline.params(latent=16)
+    baseline.run("dvc", "repro", "-s", "plan")
+    baseline.run("dvc", "repro", "-s", "report")
+    text = (baseline / "reports/report.md").read_text()
+    assert "mlp, seed 0: the result of train is of other settings; run `dvc repro`" in text
+    assert "| mlp " not in text

@@ -1,0 +1,206 @@
+"""Bad input: one clear line for each fault, exit 1, nothing half-written."""
+
+import json
+
+import pytest
+from conftest import LIGHT, ROOT, SMALL
+
+HEAD = SMALL[: SMALL.index("runs:")]
+ONE = HEAD + "runs:\n  one:\n    model: light\n"
+
+
+def refused(workspace, params=None):
+    """The error lines of `aebench plan`, which must leave plan/ as it was."""
+    workspace.run("aebench", "plan")
+    before = {p: p.read_bytes() for p in (workspace / "plan").rglob("*.json")}
+    if params is not None:
+        (workspace / "params.yaml").write_text(params)
+    done = workspace.run("aebench", "plan", ok=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert {p: p.read_bytes() for p in (workspace / "plan").rglob("*.json")} == before
+    return [line.removeprefix("aebench: error: ") for line in done.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("latent: 32", "latnet: 32", "latnet: unknown key (did you mean 'latent'?)"),
+        ("latent: 32", "", "params.yaml: latent: missing; add it"),
+        ("latent: 32", "latent: 0", "latent: got 0; allowed: greater than or equal to 1"),
+        ("latent: 32", "latent: 100.0", "latent: got 100.0; allowed: integer; write 100"),
+        ("latent: 32", "latent: many", "latent: got 'many'; allowed: integer"),
+        ("  epochs: 1", "  epoch: 1", "train.epoch: unknown key (did you mean 'epochs'?)"),
+        ("0.003", "-1", "train.learning_rate: got -1; allowed: greater than 0"),
+        ("faiss", "fais", "knn.backend: got 'fais' (did you mean 'faiss'?); allowed: 'faiss' or"),
+        ("metric: l2", "metric: l1", "knn.metric: got 'l1'; allowed: 'l2', 'cosine' or"),
+        ("digits", "digit", "dataset: unknown data set 'digit' (did you mean 'digits'?)"),
+        ("k: 10", "k: true", "knn.k: got True; allowed: integer"),
+        ("  - 0", "  - 0\n  - 0", "seeds: got 0 more than once; allowed: distinct integers"),
+        ("  - 0", "  - -1", "seeds.0: got -1; allowed: greater than or equal to 0"),
+        ("seeds:\n  - 0", "seeds: []", "seeds: empty; give at least one"),
+        ("  one:\n    model: light", "  {}", "runs: empty; give at least one"),
+        ("  one:", "  One!:", "runs.One!: got 'One!'; allowed: names like"),
+        ("model: light", "model: lihgt", "runs.one.model: unknown model 'lihgt' (did you mean"),
+        ("  one:\n    model: light", "  one:", "runs.one: got None; allowed: a mapping"),
+        ("    model: light", "    latent: 3", "params.yaml: runs.one.model: missing; add it"),
+        ("light\n", "light\n    bta: 2\n", "runs.one.bta: unknown key (did you mean 'beta'?)"),
+        ("light\n", "light\n    depth: 2\n", "runs.one.depth: model 'light' does not use depth"),
+        ("light\n", "light\n    seeds: [1]\n", "runs.one.seeds: a run cannot override 'seeds'"),
+        ("light\n", "light\n    knn:\n      k: 0\n", "runs.one.knn.k: got 0; allowed: greater"),
+        ("light\n", "light\n    knn:\n      q: 0\n", "runs.one.knn.q: unknown key; allowed: k,"),
+        ("light\n", "light\n  one:\n    model: x\n", 'found duplicate key "one"; remove one'),
+    ],
+)
+def test_one_line_for_a_wrong_parameter(light, old, new, expected):
+    assert old in ONE
+    lines = refused(light, ONE.replace(old, new, 1))
+    # A misspelt key is a missing one, too.
+    assert [line for line in lines if expected in line], lines
+    assert len(lines) == 1 + ("unknown key" in expected and ": runs." not in lines[-1])
+    assert all(line.startswith("params.yaml: ") for line in lines)
+
+
+def test_all_faults_at_once(light):
+    params = ONE.replace("latent: 32", "latent: 0").replace("  k: 10", "  k: ten\n  q: 1")
+    assert len(refused(light, params)) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "params.yaml: got nothing; allowed: keys dataset, "),
+        (b"- 1\n", "params.yaml: got list; allowed: keys dataset, "),
+        (b"\x80\xff\x00", "params.yaml: not a text file in UTF-8"),
+        (b"a: [1\n", "params.yaml: not YAML: "),
+        (None, "params.yaml: not there; run aebench in a workspace that has one"),
+    ],
+)
+def test_unreadable_params(light, content, expected):
+    light.run("aebench", "plan")
+    if content is None:
+        (light / "params.yaml").unlink()
+    else:
+        (light / "params.yaml").write_bytes(content)
+    lines = refused_again(light)
+    assert len(lines) == 1 and lines[0].startswith(expected), lines
+
+
+def refused_again(workspace):
+    done = workspace.run("aebench", "plan", ok=False)
+    return [line.removeprefix("aebench: error: ") for line in done.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (LIGHT + "x = (", "plugins/light.py: SyntaxError: '(' was never closed (line 1"),
+        ("import nosuch\n" + LIGHT, "plugins/light.py: ModuleNotFoundError: No module named"),
+        (LIGHT + "raise SystemExit('bye')", "plugins/light.py: SystemExit: bye"),
+        (LIGHT.replace("register_models", "register_model"), "plugins/light.py: unknown hook"),
+        (LIGHT.replace("(register)", "(registr)"), "plugins/light.py: Plugin 'plugins/light.py'"),
+        (LIGHT.replace("beta=1.0", "**options"), "plugins/light.py: model 'light': build must"),
+    ],
+)
+def test_broken_plugin_is_an_error_if_used_and_a_warning_if_not(light, source, expected):
+    (light / "plugins/light.py").write_text(source)
+    lines = refused_again(light)
+    assert len(lines) == 2
+    assert "unknown model 'light'" in lines[0] and f"not loaded: {expected}" in lines[1]
+    (light / "plugins/other.py").write_text(LIGHT.replace('"light"', '"other"'))
+    light.params(runs={"one": {"model": "other"}})
+    done = light.run("aebench", "plan")
+    assert done.stderr.startswith(f"aebench: warning: not used: {expected}")
+
+
+def test_duplicate_model_names_both_files(light):
+    (light / "plugins/copy.py").write_text(LIGHT)
+    lines = refused_again(light)
+    both = "plugins/copy.py and plugins/light.py"
+    assert lines == [
+        f"params.yaml: runs.one: model 'light' is registered by both {both}; rename one"
+    ]
+
+
+def test_option_enters_the_plan_with_its_default(light):
+    light.run("aebench", "plan")
+    build = json.loads((light / "plan/one/train.json").read_text())["build"]
+    assert build == {"beta": 1.0, "latent": 32}
+    light.params(runs={"one": {"model": "light", "beta": 4.0}})
+    light.run("aebench", "plan")
+    build = json.loads((light / "plan/one/train.json").read_text())["build"]
+    assert build == {"beta": 4.0, "latent": 32}
+
+
+def test_k_above_the_training_set(light, folder_data):
+    folder_data(count=1)  # 2 classes x 3 training images
+    light.params(dataset="pets")
+    lines = refused_again(light)
+    allowed = "allowed: 1 to 6, the number of training images"
+    assert lines == [f"params.yaml: knn.k: got 10; {allowed}"]
+    # The size of a registered data set is known once it is prepared.
+    light.params(dataset="digits", knn={"k": 2000, "metric": "l2", "backend": "faiss"})
+    light.run("aebench", "plan")
+    done = light.run("aebench", "prepare", ok=False)
+    assert "knn.k of run one: got 2000; allowed: 1 to 1438" in done.stderr
+    assert not (light / "data").exists()
+    light.params(knn={"k": 10, "metric": "l2", "backend": "faiss"})
+    light.run("aebench", "plan")
+    light.run("aebench", "prepare")
+    light.params(knn={"k": 2000, "metric": "l2", "backend": "faiss"})
+    assert "knn.k: got 2000; allowed: 1 to 1438" in refused_again(light)[0]
+
+
+def test_folder_faults_are_told_together(light, folder_data):
+    folder = folder_data()
+    (folder / "train/cat/0.png").write_bytes(b"")
+    (folder / "train/empty").mkdir()
+    (folder / "test/my dog").rename(folder / "test/my dogs")
+    light.params(dataset="pets")
+    text = "\n".join(refused_again(light))
+    assert "train/cat/0.png: an empty file; replace or remove it" in text
+    assert "train/empty: a class with no image; allowed: files ending in .png" in text
+    assert "class 'my dog' is in train but not in test (did you mean 'my dogs'?)" in text
+    assert "class 'my dogs' is in test but not in train" in text
+
+
+def test_missing_split(light, folder_data, tmp_path):
+    (folder_data() / "test").rename(tmp_path / "elsewhere")
+    light.params(dataset="pets")
+    assert "pets/test: not there; allowed: <class>/*.png below it" in refused_again(light)[0]
+
+
+def test_unknown_run_of_a_stage(light):
+    done = light.run("aebench", "train", "nosuch", "0", ok=False)
+    assert done.stderr == (
+        "aebench: error: plan/nosuch/train.json: not there; run `aebench plan` first\n"
+    )
+
+
+def test_list_shows_what_there_is_and_what_failed(light, folder_data):
+    folder_data()
+    (light / "plugins/bad.py").write_text("import nosuch")
+    text = light.run("aebench", "list").stdout
+    for words in (
+        "light    plugins/light.py  latent, beta=1.0",
+        "digits      plugins/digits.py",
+        "pets ",
+        "one    light",
+        "plugins/bad.py: ModuleNotFoundError: No module named 'nosuch'",
+    ):
+        assert words in text, text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  one:\n    model: light\n", "", "'Value' object is not iterable"),
+        ("seeds:\n  - 0", "seeds: 0", "'Value' object is not iterable"),
+        ("  one:", "  a@b:", "Stage 'train@a@b-0' not found"),
+        (ONE, "", "Could not find 'runs'"),
+    ],
+)
+def test_readme_knows_what_dvc_says_first_and_plan_says_more(light, old, new, words):
+    (light / "params.yaml").write_text(ONE.replace(old, new, 1))
+    assert words in light.run("dvc", "repro", ok=False).stderr
+    assert words in " ".join((ROOT / "README.md").read_text().split())
+    assert refused_again(light)[0].startswith("params.yaml: ")

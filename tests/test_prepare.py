@@ -1,0 +1,235 @@
+"""Images of every source become the same arrays; bad ones are named."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import pickle
+import struct
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+from conftest import ROOT, make
+from PIL import Image
+
+
+def prepared(workspace, **params):
+    workspace.params(**params)
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    meta = json.loads((workspace / "data/prepared/meta.json").read_text())
+    arrays = {p.stem: np.load(p) for p in (workspace / "data/prepared").glob("*.npy")}
+    return meta, arrays
+
+
+def refused(workspace, **params):
+    workspace.params(**params)
+    workspace.run("aebench", "plan")
+    done = workspace.run("aebench", "prepare", ok=False)
+    assert not (workspace / "data").exists() or not list((workspace / "data").iterdir())
+    assert done.stderr.startswith("aebench: error: ") and done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_digits(light):
+    meta, arrays = prepared(light)
+    assert (meta["num_train"], meta["num_test"], meta["shape"]) == (1438, 359, [1, 8, 8])
+    assert arrays["train_images"].dtype == np.uint8 and arrays["train_images"].max() == 255
+    assert arrays["test_labels"].dtype == np.int64
+    assert len(meta["gallery"]) == 10
+    assert arrays["test_labels"][meta["gallery"]].tolist() == list(range(10))
+
+
+def test_every_source_gives_one_data_hash(light, tmp_path):
+    meta, arrays = prepared(light)
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            folder = tmp_path / "data" / "mydigits" / split / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0]).save(folder / f"{len(images) - i}.png")
+    again, _ = prepared(light, dataset="mydigits")
+    assert again["data_hash"] == meta["data_hash"]
+
+
+def test_images_that_disagree_need_a_parameter(light, folder_data):
+    folder_data(sizes=((12, 12), (16, 9)), modes=("RGB", "L"))
+    text = refused(light, dataset="pets")
+    assert "all must agree; set image_size=9 and channels=3 in params.yaml" in text
+    meta, arrays = prepared(light, image_size=8, channels=3)
+    assert meta["shape"] == [3, 8, 8] and meta["classes"] == ["cat", "my dog"]
+    assert arrays["test_labels"].tolist() == [0] * 6 + [1] * 6
+
+
+def test_oblong_images_stay_as_they_are(light, folder_data):
+    folder_data(sizes=((16, 10),))
+    assert prepared(light, dataset="pets")[0]["shape"] == [3, 10, 16]
+
+
+def test_resize_is_shorter_side_then_centre_crop(light, tmp_path):
+    picture = np.zeros((8, 24), np.uint8)
+    picture[:, 8:16] = 255  # the centre square
+    for split in ("train", "test"):
+        for name in "ab":
+            folder = tmp_path / "data" / "wide" / split / name
+            folder.mkdir(parents=True)
+            for i in range(10):
+                Image.fromarray(picture).save(folder / f"{i}.png")
+    _, arrays = prepared(light, dataset="wide", image_size=8)
+    assert arrays["train_images"].min() == 255
+
+
+def test_16_bit_palette_and_turned_images(light, tmp_path):
+    folder = tmp_path / "data" / "odd"
+    wide = Image.new("L", (8, 16), 128)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side: 8 x 16 stored, 16 x 8 seen
+    for split in ("train", "test"):
+        (folder / split / "a").mkdir(parents=True)
+        for i in range(10):
+            wide.save(folder / split / "a" / f"turned{i}.jpg", exif=exif)
+        deep = Image.fromarray(np.full((8, 16), 128 * 256, np.uint16))
+        deep.save(folder / split / "a" / "deep.png")
+    meta, arrays = prepared(light, dataset="odd")
+    assert meta["shape"] == [1, 8, 16]
+    assert np.abs(arrays["train_images"].astype(int) - 128).max() <= 1
+
+
+def test_corrupt_image_is_named(light, folder_data):
+    path = folder_data() / "train" / "cat" / "0.png"
+    path.write_bytes(path.read_bytes()[:60])
+    assert "train/cat/0.png: not a whole image (" in refused(light, dataset="pets")
+
+
+def test_tiny_images_are_refused(light, folder_data):
+    folder_data(sizes=((7, 9),))
+    assert "allowed: 8 and more; set image_size" in refused(light, dataset="pets")
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        ("[]", "load returned list; allowed: a dict with"),
+        ("dict(train=(i / 2, l), test=(i, l), classes=['a'])", "train images are float64"),
+        ("dict(train=(i, l), test=(i, l), classes=['a', 'b'])", "train labels: missing or unknown"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_data_set_plugin_that_breaks_its_contract(light, returned, expected):
+    (light / "plugins/mine.py").write_text(
+        "import numpy as np\nfrom aebench import hookimpl\n\n"
+        "def load(root):\n"
+        "    i, l = np.zeros((30, 1, 8, 8), np.uint8), np.zeros(30, np.int64)\n"
+        f"    return {returned}\n\n"
+        "@hookimpl\ndef register_datasets(register):\n    register('mine', load)\n"
+    )
+    assert f"plugins/mine.py: data set 'mine': {expected}" in refused(light, dataset="mine")
+
+
+def test_missing_network_is_one_line(tmp_path):
+    workspace = make(tmp_path / "workspace")
+    closed = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    workspace.env |= closed | {name.upper(): value for name, value in closed.items()}
+    text = refused(workspace, dataset="cifar10")
+    assert "plugins/downloads.py: data set 'cifar10': " in text
+    assert "check the network, or put its images into" in text
+    assert "cifar10/{train,test}/<class>/*.png" in text
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A local web server; yields its folder and address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+def load_dataset(name, root, monkeypatch):
+    """Through the registry, as `prepare` does."""
+    from aebench.plugins import load_plugin
+
+    monkeypatch.chdir(ROOT)
+    return load_plugin("plugins/downloads.py")[1][name].load(root)
+
+
+def test_cifar10_is_downloaded_once(served, tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    folder, address = served
+    random = np.random.default_rng(0)
+    names = [f"class{i}" for i in range(10)]
+    archive = io.BytesIO()
+    lists = {"train_list": [], "test_list": []}
+    pixels = {}
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for batch in ["data_batch_1", "test_batch", "batches.meta"]:
+            data = random.integers(0, 256, (10, 3072), np.uint8)
+            content = pickle.dumps(
+                {"label_names": names}
+                if batch == "batches.meta"
+                else {"data": data, "labels": list(range(10))}
+            )
+            pixels[batch] = data.reshape(10, 3, 32, 32)
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{batch}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+            if batch == "batches.meta":
+                meta = {"filename": batch, "key": "label_names", "md5": md5(content)}
+                monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+            else:
+                lists["test_list" if "test" in batch else "train_list"].append(
+                    [batch, md5(content)]
+                )
+    (folder / "tiny.tar.gz").write_bytes(archive.getvalue())
+    for key, value in lists.items():
+        monkeypatch.setattr(datasets.CIFAR10, key, value)
+    monkeypatch.setattr(datasets.CIFAR10, "url", f"{address}/tiny.tar.gz")
+    monkeypatch.setattr(datasets.CIFAR10, "filename", "tiny.tar.gz")
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(archive.getvalue()))
+    loaded = load_dataset("cifar10", tmp_path / "root", monkeypatch)
+    assert loaded["classes"] == names
+    images, labels = loaded["train"]
+    assert (images == pixels["data_batch_1"]).all() and labels.tolist() == list(range(10))
+    assert (loaded["test"][0] == pixels["test_batch"]).all()
+    (folder / "tiny.tar.gz").unlink()
+    load_dataset("cifar10", tmp_path / "root", monkeypatch)  # from the data root
+
+
+def test_mnist_is_downloaded(served, tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    folder, address = served
+    resources = []
+    images = np.arange(10 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(10, 28, 28)
+    for split in ("train", "t10k"):
+        for kind, header, content in (
+            ("images-idx3", struct.pack(">IIII", 2051, 10, 28, 28), images.tobytes()),
+            ("labels-idx1", struct.pack(">II", 2049, 10), bytes(range(10))),
+        ):
+            packed = gzip.compress(header + content)
+            name = f"{split}-{kind}-ubyte.gz"
+            (folder / name).write_bytes(packed)
+            resources.append((name, md5(packed)))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}/"])
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    loaded = load_dataset("mnist", tmp_path / "root", monkeypatch)
+    assert (loaded["test"][0][:, 0] == images).all()
+    assert loaded["train"][1].tolist() == list(range(10))
