@@ -71,7 +71,7 @@ def test_failed_models_are_rows_and_the_others_go_on(broken):
     where = "failed: plugins/broken.py: model 'broken':"
     assert {run: row["status"] for run, row in rows.items()} == {
         "nan": "failed: the loss is nan in epoch 1",
-        "raise": "failed: ValueError: no such thing (broken.py:20)",
+        "raise": "failed: ValueError: no such thing (broken.py:19)",
         "code": f"{where} encoder returned (2, 5) for 2 images, expected (2, 4)",
         "image": f"{where} decoder returned (2, 1, 8, 4) for 2 codes, expected (2, 1, 8, 8)",
         "refuse": "failed: refused: not on a Monday",

@@ -41,7 +41,7 @@ def build(name, shape, given):
         pytest.skip(f"refused: {reason}")
 
 
-@pytest.mark.parametrize(("name", "shape", "given"), cases())
+@pytest.mark.parametrize(("name", "shape", "given"), list(cases()))
 def test_model_keeps_the_contract(name, shape, given):
     autoencoder = build(name, shape, given)  # checks the shapes of codes and images
     images = torch.rand(12, *shape, generator=torch.Generator().manual_seed(1))
