@@ -22,7 +22,7 @@ VERBS = {
     "list": "show models, data sets and runs, and what failed to load",
 }
 PER_RUN = ("train", "encode", "knn")
-TORCH = ("train", "encode")
+TORCH = ("plan", "train", "encode")  # plan through the plug-ins
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 

@@ -1,10 +1,10 @@
 """Run a stage in a fork of a process that has imported torch already.
 
-DVC starts a process per stage. Of the digits run's 155 s, 29 imports of torch were 85 (2-core AMD
-EPYC 7003). So the first `train` or `encode` under DVC starts a server, which imports torch and
-neither stages nor plug-ins; each stage is a fork of it: a process of its own, with its
-own threads and memory, that sees the sources as they are then. Linux only: elsewhere, and whenever
-the server cannot be had, a stage imports torch itself.
+DVC starts a process per stage, and torch takes 3 s to import: the digits run is 162 s without this
+module and 75 s with it (2-core AMD EPYC 7003, torch 2.14.1). So the first such stage under DVC
+starts a server, which imports torch and neither stages nor plug-ins. Each stage is a fork of it: a
+process of its own, with its own threads and memory, that sees the sources as they are then. Linux
+only: elsewhere, and whenever the server cannot be had, a stage imports torch itself.
 """
 
 import contextlib

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -152,10 +153,14 @@ def light(tmp_path):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A workspace after `dvc repro` and a commit. Not to be changed: copy it."""
-    workspace = make(tmp_path_factory.mktemp("finished") / "workspace")
-    workspace.run("dvc", "repro")
-    workspace.commit()
-    return workspace
+    folder = tmp_path_factory.getbasetemp().parent / "finished" / "workspace"
+    with FileLock(f"{folder.parent}.lock"):  # made by the test process that is first
+        if folder.is_dir():
+            return Workspace(folder)
+        workspace = make(folder)
+        workspace.run("dvc", "repro")
+        workspace.commit()
+        return workspace
 
 
 @pytest.fixture

@@ -68,17 +68,11 @@ def test_own_images_by_name_alone_then_one_replaced(baseline, folder_data):
     text = (baseline / "reports/report.md").read_text()
     assert "36 training and 12 test images, 1 x 10 x 10, 2 classes" in text
     assert "SMOKE" not in text
-    Image.new("RGB", (12, 12), "red").save(folder / "train" / "cat" / "0.png")
-    assert executed(baseline, "dvc", "repro") == {"plan", "prepare", "report"} | stages(*RUNS)
-
-
-def test_touched_images_with_the_same_pixels_train_nothing(baseline, folder_data):
-    folder = folder_data()
-    baseline.run("dvc", "exp", "run", "-S", "dataset=pets")
     image = folder / "train" / "cat" / "0.png"
-    shutil.copy(image, folder / "train" / "cat" / "copy.png")
-    image.unlink()
+    image.rename(folder / "train" / "cat" / "renamed.png")  # the same pixels: nothing to train
     assert executed(baseline, "dvc", "repro") == {"plan", "prepare", "report"}
+    Image.new("RGB", (12, 12), "red").save(image)
+    assert executed(baseline, "dvc", "repro") == {"plan", "prepare", "report"} | stages(*RUNS)
 
 
 def test_new_plugin_runs_alone_and_loads(baseline):
@@ -118,18 +112,19 @@ def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
     code = tmp_path / "code" / "aebench"
     shutil.copytree(ROOT / "aebench", code, ignore=shutil.ignore_patterns("__pycache__"))
     baseline.env["PYTHONPATH"] = str(code.parent)
-    for path, old, new, expected in (
-        ("train.py", "import math", "# a comment\nimport math", set()),
-        ("report.py", "Write reports/", "Writes reports/", set()),
-        ("report.py", "what a representation costs", "what codes cost", {"report"}),
-        ("tables.py", "Runs at the default", "All runs at the default", {"report"}),
-        ("knn.py", "EXTRA = 16", "EXTRA = 17", {"report"} | stages(*RUNS, only=["knn"])),
-    ):
-        path = path if (code / path).read_text().count(old) else "tables.py"
+
+    def edit(path, old, new):
         text = (code / path).read_text()
         assert old in text
         (code / path).write_text(text.replace(old, new, 1))
-        assert executed(baseline, "dvc", "repro") == {"plan"} | expected, (path, old)
+
+    edit("train.py", "import math", "# a comment\nimport math")
+    edit("report.py", "Write reports/", "Writes reports/")  # a docstring
+    assert executed(baseline, "dvc", "repro") == {"plan"}
+    edit("report.py", "what a representation costs", "what codes cost")
+    assert executed(baseline, "dvc", "repro") == {"plan", "report"}
+    edit("knn.py", "EXTRA = 16", "EXTRA = 17")
+    assert executed(baseline, "dvc", "repro") == {"plan", "report"} | stages(*RUNS, only=["knn"])
 
 
 def test_removed_run_leaves_the_report(baseline):
