@@ -77,7 +77,7 @@ def test_failed_models_are_rows_and_the_others_go_on(broken):
         "refuse": "failed: refused: not on a Monday",
         "good": "ok",
     }
-    assert rows["nan"]["mse"] == "" and float(rows["good"]["mse"]) < 0.2
+    assert rows["nan"]["mse"] == "" and 0 < float(rows["good"]["mse"]) < 1
     text = (workspace / "reports/report.md").read_text()
     assert "`dvc repro -s -f train@nan-0 && dvc repro`" in text
     assert workspace.stages("dvc", "repro") == {"plan"}
