@@ -191,3 +191,12 @@ def test_result_of_other_settings_is_not_shown(baseline):
     text = (baseline / "reports/report.md").read_text()
     assert "mlp, seed 0: the result of train is of other settings; run `dvc repro`" in text
     assert "| mlp " not in text
+
+
+def test_readme_lines_encode_a_folder_and_search_it(baseline, folder_data):
+    folder = folder_data()
+    readme = (ROOT / "README.md").read_text()
+    lines = readme[readme.index("model = aebench.load") :].split("```")[0]
+    lines = lines.replace('"cnn"', '"cnn-latent10"').replace("holiday", str(folder / "test"))
+    code = f"import aebench, faiss\n{lines}\nprint(len(paths), nearest[:, 0].tolist())"
+    assert baseline.run("python", "-c", code).stdout == f"12 {list(range(12))}\n"
