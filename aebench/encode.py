@@ -16,6 +16,7 @@ from aebench.files import (
     PREPARED,
     Outs,
     file_hash,
+    needed,
     plan_path,
     read_json,
     result_path,
@@ -39,8 +40,13 @@ def encode(run: str, seed: int) -> None:
     plan = read_json(plan_file, "aebench plan")
     meta = read_json(PREPARED / "meta.json", "aebench prepare")
     weights = run_path(run, seed, "weights.safetensors")
+    needed(weights, f"aebench train {run} {seed}")
     paths = {split: run_path(run, seed, f"{split}_codes.npy") for split in ("train", "test")}
-    head: dict[str, Any] = {"plan_hash": file_hash(plan_file), "weights_hash": file_hash(weights)}
+    head: dict[str, Any] = {
+        "plan_hash": file_hash(plan_file),
+        "data_hash": meta["data_hash"],
+        "weights_hash": file_hash(weights),
+    }
     with Outs() as outs:
         errors_path = run_path(run, seed, "squared_errors.npy")
         gallery_path = result_path(run, seed, "gallery.npy")

@@ -3,6 +3,7 @@
 import difflib
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class AebenchError(Exception):
@@ -31,7 +32,8 @@ def is_machine_failure(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         text = str(error).lower()
         return any(
-            words in text for words in ("allocate memory", "out of memory", "not enough memory")
+            words in text
+            for words in ("allocate memory", "out of memory", "not enough memory", "bad_alloc")
         )
     return isinstance(error, MemoryError | OSError)
 
@@ -46,7 +48,9 @@ def failure_reason(error: Exception) -> str:
         return first_line(error)
     frames = traceback.extract_tb(error.__traceback__)
     # The author's own line tells more than the line inside torch that it called.
-    own = [f for f in frames if "site-packages" not in f.filename and "/aebench/" not in f.filename]
+    package = str(Path(__file__).parent)
+    foreign = ("site-packages", package)
+    own = [f for f in frames if not any(place in f.filename for place in foreign)]
     where = f" ({own[-1].filename.rpartition('/')[2]}:{own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
 

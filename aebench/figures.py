@@ -61,6 +61,7 @@ def loss_curves(curves: dict[str, list[float]]) -> bytes:
 def sweep(name: str, groups: list[list[Point]], pixels: Point | None) -> bytes:
     """MSE and accuracy over a numeric parameter, a line a group; raw pixels as a level."""
     figure = Figure(figsize=(10, 4), layout="constrained")
+    models = [group[0].settings["model"] for group in groups]
     for axis, column, label, factor in zip(
         figure.subplots(1, 2),
         ("mse", "accuracy"),
@@ -77,7 +78,8 @@ def sweep(name: str, groups: list[list[Point]], pixels: Point | None) -> bytes:
             values += [y for _, y in line]
             model = group[0].settings["model"]
             style: dict[str, Any] = REFERENCE_STYLES.get(model, {"marker": "o"})
-            axis.plot(*zip(*line, strict=True), label=model, **style) if line else None
+            label_of = model if models.count(model) == 1 else f"{model} ({group[0].names[0]}, ...)"
+            axis.plot(*zip(*line, strict=True), label=label_of, **style) if line else None
         if column == "accuracy" and pixels and (level := pixels.mean(column)) is not None:
             axis.axhline(level * factor, color="grey", linestyle=":", label="raw pixels")
         ticks = sorted({point.settings[name] for group in groups for point in group})

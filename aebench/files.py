@@ -104,6 +104,12 @@ def read_json(path: Path, made_by: str) -> Any:
         raise AebenchError(f"{path}: not JSON ({error}); run `{made_by}` again") from None
 
 
+def needed(path: Path, made_by: str) -> None:
+    """AebenchError that names the command which makes the file where it is not there."""
+    if not path.is_file():
+        raise AebenchError(f"{path}: not there; run `{made_by}` first")
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of the file's bytes."""
     with path.open("rb") as file:

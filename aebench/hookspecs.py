@@ -26,7 +26,9 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
       the `train` settings;
     - `note`: a str that the report prints with the row.
 
-    Weights are to be initialised with torch's global random generator: it is seeded per run.
+    All state is in parameters and buffers of their final shapes: later stages build the model again
+    and load them. Weights are to be initialised with torch's global random generator: it is seeded
+    per run.
     `build` does not train, download, print or read files. It refuses a combination with
     `raise aebench.Refused(reason)`.
     """

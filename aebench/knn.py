@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from aebench.files import PREPARED, Outs, file_hash, plan_path, read_json, result_path, run_path
+from aebench.errors import AebenchError
+from aebench.files import (
+    PREPARED,
+    Outs,
+    file_hash,
+    needed,
+    plan_path,
+    read_json,
+    result_path,
+    run_path,
+)
 from aebench.provenance import provenance
 
 EXTRA = 16  # candidates beyond k that are ranked again in float64
@@ -23,8 +33,10 @@ def knn(run: str, seed: int) -> None:
     plan_file = plan_path(run, "knn")
     plan = read_json(plan_file, "aebench plan")
     codes = {split: run_path(run, seed, f"{split}_codes.npy") for split in ("train", "test")}
-    head = {"plan_hash": file_hash(plan_file)}
+    meta = read_json(PREPARED / "meta.json", "aebench prepare")
+    head = {"plan_hash": file_hash(plan_file), "data_hash": meta["data_hash"]}
     origin = provenance(["numpy", PACKAGES[plan["backend"]]], seed=seed)
+    needed(codes["train"], f"aebench encode {run} {seed}")
     outcomes_path = result_path(run, seed, "outcomes.npy")
     with Outs() as outs:
         if codes["train"].stat().st_size == 0:
@@ -49,8 +61,15 @@ def measured(train: Path, test: Path, plan: dict[str, Any]) -> tuple[dict[str, A
     digest.update(queries.data)
     if len(bank) == 0:  # the codes are the pixels
         bank, queries = pixels("train"), pixels("test")
+    if plan["k"] > len(bank):  # restored by DVC, prepare could not refuse it
+        raise AebenchError(
+            f"params.yaml: knn.k: got {plan['k']}; allowed: 1 to {len(bank)}, the number of "
+            "training images"
+        )
     labels = np.load(PREPARED / "train_labels.npy")
     bank, queries = METRICS[plan["metric"]](bank, queries)
+    # Once for nothing: scikit-learn takes 2 s to import, FAISS's first search starts its threads.
+    BACKENDS[plan["backend"]](bank[:1], queries[:1], 1)
     start = time.perf_counter()
     neighbours = search(bank, queries, plan["k"], plan["backend"])
     seconds = time.perf_counter() - start

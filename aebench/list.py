@@ -19,11 +19,14 @@ def list() -> None:
     section("Models", ["model", "plug-in", "uses"], models(registry))
     section("Data sets", ["data set", "from"], datasets(registry))
     try:
+        params, errors = read_params()
         runs = [
             [name, run.model, pins(run.model_dump(exclude_unset=True))]
-            for name, run in read_params().runs.items()
+            for name, run in (params.runs if params else {}).items()
         ]
         section("Runs (params.yaml)", ["run", "model", "pins"], runs)
+        if errors:
+            section("Errors", ["error"], [[text] for text in errors])
     except AebenchError as error:
         section("Runs", ["error"], [[text] for text in str(error).splitlines()])
     faults = [*registry.broken.values(), *registry.duplicates.values()]

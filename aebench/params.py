@@ -57,7 +57,7 @@ class Params(Section):
     channels: Literal[1, 3] | None
     latent: Annotated[int, Field(ge=1)]
     depth: Annotated[int, Field(ge=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     train: Train
     knn: Knn
     runs: Annotated[
@@ -65,21 +65,48 @@ class Params(Section):
     ]
 
 
-def read_params() -> Params:
-    """params.yaml, checked by itself; AebenchError holds every fault, a line each."""
+# What stands in for a wrong value while the rest is checked.
+STAND_IN: dict[str, Any] = {
+    "dataset": "unknown",
+    "image_size": None,
+    "channels": None,
+    "latent": 1,
+    "depth": 1,
+    "seeds": [0],
+    "train": {"epochs": 0, "batch_size": 1, "learning_rate": 1.0},
+    "knn": {"k": 1, "metric": "l2", "backend": "faiss"},
+}
+
+
+def read_params() -> tuple[Params | None, list[str]]:
+    """params.yaml, checked by itself, and a line for each fault.
+
+    With faults, the values are what is left to check further: runs that are wrong are left out,
+    other wrong values have a stand-in. None where nothing is left. AebenchError: not readable.
+    """
     content = read_yaml()
+    faults: list[str] = []
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
-        raise AebenchError("\n".join(line(e, content) for e in error.errors())) from None
-    faults = [
+        faults += [line(e, content) for e in error.errors()]
+        wrong = {tuple(map(str, e["loc"][:2])) for e in error.errors()}
+        runs = content.get("runs") if isinstance(content.get("runs"), dict) else {}
+        left = {n: run for n, run in (runs or {}).items() if ("runs", str(n)) not in wrong}
+        keys = {place[0] for place in wrong}
+        rest = {k: s if k in keys else content.get(k, s) for k, s in STAND_IN.items()}
+        if not left:
+            return None, faults
+        params = Params.model_validate(rest | {"runs": left})
+    faults += [
         f"{PATH}: seeds: got {seed} more than once; allowed: distinct integers >= 0"
         for seed in sorted({s for s in params.seeds if params.seeds.count(s) > 1})
     ]
-    faults += [f for name, run in params.runs.items() for f in run_faults(name, run, params)]
-    if faults:
-        raise AebenchError("\n".join(faults))
-    return params
+    for name, run in list(params.runs.items()):
+        if found := run_faults(name, run, params):
+            faults += found
+            run.train, run.knn = {}, {}
+    return params, faults
 
 
 def read_yaml() -> dict[str, Any]:

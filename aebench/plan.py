@@ -27,14 +27,16 @@ def plan() -> None:
     Everything is checked first and AebenchError holds every fault; a file is written only when its
     text changed, and those of removed runs are deleted.
     """
-    params = read_params()
+    params, faults = read_params()
+    if params is None:
+        raise AebenchError("\n".join(faults))
     registry = load_plugins()
-    faults: list[str] = []
     files: dict[Path, Any] = {}
-    try:
-        files[PLAN / "data.json"] = data_plan(params, registry)
-    except AebenchError as error:
-        faults.append(str(error))
+    if not any(fault.startswith(f"{PATH}: dataset:") for fault in faults):
+        try:
+            files[PLAN / "data.json"] = data_plan(params, registry)
+        except AebenchError as error:
+            faults.append(str(error))
     for name, run in params.runs.items():
         run_faults = list(model_faults(name, run, registry))
         faults += run_faults
@@ -70,13 +72,28 @@ def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
         if getattr(run, key) is not None and key not in arguments:
             yield f"{where}.{key}: model {run.model!r} does not use {key}; remove the line"
     given = run.model_extra or {}
-    for key in given.keys() - set(options):
+    for key in given.keys() - set(options) - Params.model_fields.keys():
         allowed = ", ".join(["model", "latent", "depth", "train", "knn", *options])
         hint = nearest(key, allowed.split(", "))
         yield f"{where}.{key}: unknown key{hint}; allowed for model {run.model!r}: {allowed}"
     for key in options:
-        if arguments[key] is ... and key not in given:
+        value = given.get(key, arguments[key])
+        if value is ...:
             yield f"{where}: option {key!r} of model {run.model!r} has no default; add it"
+        elif not is_json(value):
+            yield (
+                f"{where}.{key}: got {value!r}; allowed as an option or its default: finite "
+                "numbers, text, true, false, null, lists and mappings of these"
+            )
+
+
+def is_json(value: Any) -> bool:
+    """Whether the value can stand in a plan file."""
+    try:
+        json_bytes(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def run_plans(name: str, run: Run, params: Params, model: Model) -> dict[Path, Any]:

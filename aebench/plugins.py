@@ -183,6 +183,8 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
 
 def add(known: dict[str, Any], kind: str, entry: Model | Dataset) -> None:
     """Put the entry under its name, refusing a second one."""
+    if not isinstance(entry.name, str):
+        raise AebenchError(f"{kind} {entry.name!r}: the name must be a str")
     if entry.name in known:
         raise AebenchError(f"{kind} {entry.name!r} is registered twice")
     known[entry.name] = entry

@@ -103,6 +103,12 @@ def load_dataset(plan: dict[str, Any]) -> tuple[dict[str, Split], list[str]]:
         images, labels = loaded[split]
         splits[split] = (converted(images, plan), rank[labels].astype(np.int64))
         check_size(where, splits[split][0])
+    shapes = [images.shape[1:] for images, _ in splits.values()]
+    if shapes[0] != shapes[1]:
+        raise AebenchError(
+            f"{where}: train images are {shapes[0]}, test images {shapes[1]}; both must agree: set "
+            "image_size and channels in params.yaml"
+        )
     return splits, [loaded["classes"][i] for i in order]
 
 
@@ -120,7 +126,10 @@ def check_dataset(where: str, loaded: Any) -> None:
         got = list(loaded) if isinstance(loaded, dict) else type(loaded).__name__
         raise AebenchError(f"{where}: load returned {got}; allowed: a dict with {keys}")
     for split in ("train", "test"):
-        images, labels = loaded[split]
+        pair = loaded[split]
+        if [isinstance(a, np.ndarray) for a in pair] != [True, True]:
+            raise AebenchError(f"{where}: {split} is no pair of numpy arrays (images, labels)")
+        images, labels = pair
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise AebenchError(
                 f"{where}: {split} images are {images.dtype} {images.shape}; "

@@ -9,7 +9,7 @@ import numpy as np
 
 from aebench import figures, tables
 from aebench.errors import AebenchError
-from aebench.files import PREPARED, REPORTS, RESULTS, Outs, read_json, result_path
+from aebench.files import PLAN, PREPARED, REPORTS, RESULTS, Outs, file_hash, read_json, result_path
 from aebench.results import Point, Row, points, read_plan, read_rows, studies
 
 
@@ -20,18 +20,20 @@ def report() -> None:
     """
     plan = read_plan()
     data = read_json(RESULTS / "data.json", "dvc repro")
+    if data["plan_hash"] != file_hash(PLAN / "data.json"):
+        raise AebenchError("results/data.json is of another data set; run `dvc repro`")
     rows, hidden = read_rows(plan, data)
     found = points(rows)
     pictures = draw(found, data)
     with Outs() as outs:
         outs.write(REPORTS / "results.csv", results_csv(rows))
         outs.write_json(REPORTS / "metrics.json", metrics(found))
+        text = markdown(plan, data, rows, found, hidden, list(pictures))
         (REPORTS / "figures").mkdir(parents=True, exist_ok=True)
         for old in (REPORTS / "figures").glob("*.png"):
             old.unlink()
         for name, picture in pictures.items():
             outs.write(REPORTS / "figures" / f"{name}.png", picture)
-        text = markdown(plan, data, rows, found, hidden, list(pictures))
         outs.write(REPORTS / "report.md", text.encode())
     failed = [row for row in rows if row["status"] != "ok"]
     if failed:

@@ -70,9 +70,9 @@ def outdated(run: str, results: dict[str, Path], data_hash: str) -> str | None:
     for stage in STAGES:
         if content[stage]["plan_hash"] != file_hash(plan_path(run, stage)):
             return f"the result of {stage} is of other settings"
+        if content[stage]["data_hash"] != data_hash:
+            return f"the result of {stage} is of other images"
     train, encode, knn = (content[stage] for stage in STAGES)
-    if train["data_hash"] != data_hash:
-        return "the result of train is of other images"
     if train["weights_hash"] != encode["weights_hash"]:
         return "the result of encode is of other weights"
     if encode.get("codes_hash") != knn.get("codes_hash"):
@@ -124,7 +124,7 @@ def row(run: str, seed: int, data: dict[str, Any], results: dict[str, Path]) -> 
         "data_hash": train["data_hash"],
         "plan_hash": train["plan_hash"],
         **{key: origin[key] for key in ("commit", "dirty", "cpu", "cores", "threads", "precision")},
-        "openblas_coretype": origin["openblas_coretype"],
+        "openblas_coretype": knn["provenance"]["openblas_coretype"],
         **{
             f"{name}_version": version
             for source in (origin, knn["provenance"])

@@ -141,23 +141,29 @@ def study(name: str, groups: list[list[Point]], points: list[Point]) -> str:
     references = [
         point
         for point in points
-        if point.is_reference
+        if (point.is_reference or (name == "latent" and name not in point.settings))
         and point not in swept
         and ("latent" not in point.settings or point.settings["latent"] in sizes)
     ]
     value = Column(name, lambda p: str(p.settings.get(name, "")), "the parameter of this study")
     columns = MODEL if name == "latent" else [RUN, value, *MODEL[1:]]
-    values = sorted({point.settings[name] for point in swept}, key=sort_key)
-    head = f"Runs that differ in {name} alone ({', '.join(map(str, values))}), then references."
+    values = sorted((point.settings[name] for point in swept), key=sort_key)
+    different = ", ".join(dict.fromkeys(map(str, values)))
+    head = f"Runs that differ in {name} alone ({different}), then references."
     return f"## {title(name)}\n\n{head}\n\n{table(columns, swept + references)}"
 
 
 def search(points: list[Point]) -> str:
     """kNN on codes against kNN on raw pixels, for every point."""
-    pixels = next((p for p in points if p.settings["model"] == "pixels" and p.ok), None)
-    raw = pixels.mean("knn_seconds") if pixels else None
+    protocol = ("knn.k", "knn.metric", "knn.backend")
+    pixels = {
+        tuple(p.settings[key] for key in protocol): p.mean("knn_seconds")
+        for p in points
+        if p.settings["model"] == "pixels" and p.ok
+    }
 
     def speed(point: Point) -> str:
+        raw = pixels.get(tuple(point.settings[key] for key in protocol))
         seconds = point.mean("knn_seconds")
         return f"{raw / seconds:.1f}" if raw and seconds else ""
 
@@ -182,7 +188,7 @@ def search(points: list[Point]) -> str:
         ACCURACY,
     ]
     head = "What it costs to search the codes, beside searching the pixels themselves."
-    if pixels is None:
+    if not pixels:
         head += (
             " There is no run of raw pixels to compare with: add `pixels:` with `model: pixels` "
             "under `runs:` in params.yaml."

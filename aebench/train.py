@@ -87,7 +87,19 @@ def trained(
     facts["train_seconds"] = time.perf_counter() - start
     if not all(t.isfinite().all() for t in autoencoder.state_dict().values()):
         raise Failure("the trained weights are not finite")
+    check_reload(autoencoder, build_autoencoder(load_model(plan), shape, plan["build"]))
     return facts | {"note": getattr(autoencoder, "note", None)}, weights_bytes(autoencoder, shape)
+
+
+def check_reload(trained: Autoencoder, fresh: Autoencoder) -> None:
+    """Failure unless the weights fit a model that is built anew, as later stages do."""
+    try:
+        fresh.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise Failure(
+            "the trained state does not fit a newly built model; create every parameter and buffer "
+            f"with its final shape in build ({' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 class Batches:

@@ -36,9 +36,15 @@ def run_in_fork(arguments: list[str], dvc: int) -> int | None:
     request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     with connection:
         content = json.dumps(request).encode()
-        socket.send_fds(connection, [len(content).to_bytes(8)], [0, 1, 2])
-        connection.sendall(content)
-        answer = connection.recv(8)
+        try:
+            socket.send_fds(connection, [len(content).to_bytes(8)], [0, 1, 2])
+        except OSError:
+            return None  # the server ended just now
+        try:
+            connection.sendall(content)
+            answer = connection.recv(8)
+        except OSError:
+            answer = b""
     if not answer:
         print("aebench: error: the process of this stage was ended from outside", file=sys.stderr)
     return int.from_bytes(answer) if answer else 1
@@ -49,6 +55,8 @@ def connect(dvc: int) -> socket.socket | None:
     path = Path(tempfile.gettempdir(), f"aebench-{os.getuid()}-{dvc}", "socket")
     server: subprocess.Popen[bytes] | None = None
     while server is None or server.poll() is None:
+        if path.parent.exists() and path.parent.stat().st_uid != os.getuid():
+            return None  # somebody else's: not to be given our environment
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(str(path))
@@ -130,6 +138,8 @@ def become(connection: socket.socket, length: int, files: list[int]) -> None:
         from aebench.__main__ import run
 
         status = run(content["arguments"])
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:

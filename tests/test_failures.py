@@ -27,6 +27,8 @@ class Model(nn.Module):
         self.fault = fault
 
     def loss(self, images):
+        if self.fault == "grows":
+            self.decoder.register_buffer("late", torch.zeros(1))
         if self.fault == "raise":
             raise ValueError("no such thing\\nsecond line")
         if self.fault == "memory":
@@ -63,15 +65,16 @@ def broken(light):
 
 def test_failed_models_are_rows_and_the_others_go_on(broken):
     workspace = broken(
-        "nan", "raise", "code", "image", "refuse", good={"model": "light", "latent": 4}
+        "nan", "raise", "code", "image", "refuse", "grows", good={"model": "light", "latent": 4}
     )
     done = workspace.run("dvc", "repro")
-    assert "aebench: 5 of 6 runs failed" in done.stderr
+    assert "aebench: 6 of 7 runs failed" in done.stderr
     rows = workspace.rows()
+    assert rows.pop("grows")["status"].startswith("failed: the trained state does not fit a newly")
     where = "failed: plugins/broken.py: model 'broken':"
     assert {run: row["status"] for run, row in rows.items()} == {
         "nan": "failed: the loss is nan in epoch 1",
-        "raise": "failed: ValueError: no such thing (broken.py:19)",
+        "raise": "failed: ValueError: no such thing (broken.py:21)",
         "code": f"{where} encoder returned (2, 5) for 2 images, expected (2, 4)",
         "image": f"{where} decoder returned (2, 1, 8, 4) for 2 codes, expected (2, 1, 8, 8)",
         "refuse": "failed: refused: not on a Monday",

@@ -62,7 +62,24 @@ def test_one_line_for_a_wrong_parameter(light, old, new, expected):
 
 def test_all_faults_at_once(light):
     params = ONE.replace("latent: 32", "latent: 0").replace("  k: 10", "  k: ten\n  q: 1")
-    assert len(refused(light, params)) == 3
+    params = params.replace("  - 0", "  - 0\n  - 0") + (
+        "  two:\n    model: nosuch\n  three:\n    latent: 1\n"
+        "  four:\n    model: light\n    train:\n      epoch: 1\n    colour: red\n"
+    )
+    lines = refused(light, params.replace("digits", "nosuch"))
+    for place in (
+        "latent: got 0",
+        "knn.k: got 'ten'",
+        "knn.q: unknown",
+        "seeds: got 0 more",
+        "dataset: unknown data set",
+        "runs.two.model: unknown model",
+        "runs.three.model: missing",
+        "runs.four.train.epoch: unknown key",
+        "runs.four.colour: unknown key",
+    ):
+        assert [line for line in lines if line.startswith(f"params.yaml: {place}")], (place, lines)
+    assert len(lines) == 9
 
 
 @pytest.mark.parametrize(
@@ -204,3 +221,11 @@ def test_readme_knows_what_dvc_says_first_and_plan_says_more(light, old, new, wo
     assert words in light.run("dvc", "repro", ok=False).stderr
     assert words in " ".join((ROOT / "README.md").read_text().split())
     assert refused_again(light)[0].startswith("params.yaml: ")
+
+
+def test_option_that_is_not_json(light):
+    lines = refused(light, ONE + "    beta: .nan\n")
+    assert lines[0].startswith("params.yaml: runs.one.beta: got nan; allowed as an option")
+    (light / "params.yaml").write_text(ONE)
+    (light / "plugins/light.py").write_text(LIGHT.replace("beta=1.0", "beta=print"))
+    assert "runs.one.beta: got <built-in function print>; allowed" in refused_again(light)[0]

@@ -116,6 +116,8 @@ def test_tiny_images_are_refused(light, folder_data):
         ("[]", "load returned list; allowed: a dict with"),
         ("dict(train=(i / 2, l), test=(i, l), classes=['a'])", "train images are float64"),
         ("dict(train=(i, l), test=(i, l), classes=['a', 'b'])", "train labels: missing or unknown"),
+        ("dict(train=(i, [0]), test=(i, l), classes=['a'])", "train is no pair of numpy arrays"),
+        ("dict(train=(i, l), test=(i[..., :-1], l), classes=['a'])", "train images are (1, 9, 9)"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
@@ -123,7 +125,7 @@ def test_data_set_plugin_that_breaks_its_contract(light, returned, expected):
     (light / "plugins/mine.py").write_text(
         "import numpy as np\nfrom aebench import hookimpl\n\n"
         "def load(root):\n"
-        "    i, l = np.zeros((30, 1, 8, 8), np.uint8), np.zeros(30, np.int64)\n"
+        "    i, l = np.zeros((30, 1, 9, 9), np.uint8), np.zeros(30, np.int64)\n"
         f"    return {returned}\n\n"
         "@hookimpl\ndef register_datasets(register):\n    register('mine', load)\n"
     )
