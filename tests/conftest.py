@@ -15,7 +15,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-# Two test processes run side by side: more threads than cores would wait for one another.
+# Test processes run side by side: more threads than cores would wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 # As an activated venv would have it: DVC finds `aebench` on the path.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
