@@ -137,12 +137,6 @@ def make(folder: Path, params: str = SMALL, plugins: bool = True) -> Workspace:
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    """Fresh, with the shipped plug-ins and three runs."""
-    return make(tmp_path / "workspace")
-
-
-@pytest.fixture
 def light(tmp_path):
     """Fresh, with one plug-in that loads fast and one run of it, and the data set digits."""
     params = SMALL[: SMALL.index("runs:")] + "runs:\n  one:\n    model: light\n"
