@@ -22,7 +22,7 @@ VERBS = {
     "list": "show models, data sets and runs, and what failed to load",
 }
 PER_RUN = ("train", "encode", "knn")
-TORCH = ("plan", "train", "encode")  # plan through the plug-ins
+TORCH = ("train", "encode")
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     if "DVC_STAGE" in os.environ:
         chain = up_to_dvc()
         threading.Thread(target=end_with_dvc, args=(chain,), daemon=True).start()
-        if arguments[:1] and arguments[0] in TORCH:
+        if imports_torch(arguments):
             from aebench.warm import run_in_fork
 
             try:
@@ -42,6 +42,15 @@ def main() -> int:
             if status is not None:
                 return status
     return run(arguments)
+
+
+def imports_torch(arguments: list[str]) -> bool:
+    """Whether the verb will import torch: plan only through plug-ins that it does not remember."""
+    if arguments == ["plan"]:
+        from aebench.plugins import all_remembered
+
+        return not all_remembered()
+    return arguments[:1] != [] and arguments[0] in TORCH
 
 
 def run(arguments: list[str]) -> int:

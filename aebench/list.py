@@ -38,7 +38,7 @@ def models(registry: Registry) -> Rows:
     """A row per architecture."""
     rows = []
     for name, model in sorted(registry.models.items()):
-        uses = [k if v is ... else f"{k}={v}" for k, v in model.arguments().items()]
+        uses = [k if v is ... else f"{k}={v}" for k, v in model.arguments.items()]
         rows.append([name, model.plugin.name, ", ".join(uses)])
     return rows
 

@@ -5,6 +5,7 @@ Every other stage depends on these files alone, so a stage runs again exactly wh
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
         hint = nearest(run.model, registry.models)
         yield f"{where}.model: unknown model {run.model!r}{hint}; registered: {known}"
         return
-    arguments = model.arguments()
+    arguments = model.arguments
     options = [key for key in arguments if key not in ("latent", "depth")]
     for key in ("latent", "depth"):
         if getattr(run, key) is not None and key not in arguments:
@@ -98,7 +99,7 @@ def is_json(value: Any) -> bool:
 
 def run_plans(name: str, run: Run, params: Params, model: Model) -> dict[Path, Any]:
     """The three plan files of a run: each holds what alters its stage's result, nothing else."""
-    arguments = model.arguments()
+    arguments = model.arguments
     build = {k: default for k, default in arguments.items() if k not in ("latent", "depth")}
     build |= run.model_extra or {}
     build |= {
@@ -169,10 +170,10 @@ def folder_summary(folder: Path) -> dict[str, Any]:
                     f"allowed: files ending in {', '.join(SUFFIXES)}; add some or remove the folder"
                 )
             for path in paths:
-                stat = path.stat()
+                stat = os.stat(path)
                 if stat.st_size == 0:
                     faults.append(f"{path}: an empty file; replace or remove it")
-                relative = path.relative_to(folder).as_posix()
+                relative = path.removeprefix(f"{folder}{os.sep}").replace(os.sep, "/")
                 digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     if not classes["train"] and not classes["test"]:
         faults.append(f"{folder / 'train'}: no class folder in it; allowed: <class>/*.png")

@@ -1,11 +1,19 @@
-"""Find and load plug-ins: `plugins/*.py` of the workspace and installed packages."""
+"""Find and load plug-ins: `plugins/*.py` of the workspace and installed packages.
 
+What each one registers is remembered in .aebench/plugins.json, since importing it means importing
+torch: a `dvc repro` with nothing to do needs the names and the defaults alone.
+"""
+
+import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,9 +22,11 @@ import pluggy
 
 from aebench import hookspecs
 from aebench.errors import AebenchError, first_line
-from aebench.fingerprint import import_closure, source_hash
+from aebench.files import Outs, json_bytes
+from aebench.fingerprint import import_closure, source_hash, stage_fingerprint
 
 FOLDER = Path("plugins")
+MEMORY = Path(".aebench/plugins.json")
 
 
 @dataclass(frozen=True)
@@ -40,16 +50,8 @@ class Model:
     name: str
     build: Callable[..., Any]
     plugin: Plugin
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword -> default of `build` after its first parameter; `...` where there is none."""
-        first, *others = inspect.signature(self.build).parameters.values()
-        return {p.name: ... if p.default is p.empty else p.default for p in others}
-
-    @property
-    def closed_form(self) -> bool:
-        """Whether the registered class fits itself instead of being trained."""
-        return hasattr(self.build, "fit")
+    arguments: dict[str, Any]  # keyword -> default of `build`; `...` where there is none
+    closed_form: bool  # whether the registered class fits itself instead of being trained
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,22 @@ class Registry:
 
 
 def load_plugins() -> Registry:
-    """Load every plug-in; one that fails is noted in `broken` and registers nothing."""
+    """Load every plug-in; one that fails is noted in `broken` and registers nothing.
+
+    One that is remembered is not imported before something of it is built or loaded.
+    """
     registry = Registry()
+    keys, known, fresh = memory_keys(), remembered(), {}
     for plugin in find_plugins():
         try:
-            models, datasets = registrations(plugin)
+            if plugin.name in known:
+                models, datasets = recalled(plugin, known[plugin.name])
+            else:
+                models, datasets = registrations(plugin)
         except AebenchError as error:
             registry.broken[plugin.name] = str(error)
             continue
+        fresh[plugin.name] = description(keys.get(plugin.name), models, datasets)
         for name in registry.models.keys() & models.keys():
             both = f"{registry.models[name].plugin.name} and {plugin.name}"
             registry.duplicates[name] = f"model {name!r} is registered by both {both}"
@@ -88,7 +98,87 @@ def load_plugins() -> Registry:
             registry.duplicates[name] = f"data set {name!r} is registered by both {both}"
         registry.models = models | registry.models
         registry.datasets = datasets | registry.datasets
+    if fresh != known:
+        remember(fresh)
     return registry
+
+
+def all_remembered() -> bool:
+    """Whether `load_plugins` will import none."""
+    return remembered().keys() >= {plugin.name for plugin in find_plugins()}
+
+
+def remembered() -> dict[str, Any]:
+    """What each plug-in registers, by its name, where nothing it can depend on has changed."""
+    try:
+        known = json.loads(MEMORY.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    keys = memory_keys()
+    return {name: about for name, about in known.items() if about["key"] == keys.get(name, "")}
+
+
+@cache
+def memory_keys() -> dict[str, str]:
+    """For each plug-in, a hash of its source, of this module, and of what is installed.
+
+    Installing or removing a package touches its folder on `sys.path`. A plug-in whose source cannot
+    be found has none: importing it tells why.
+    """
+    folders = [Path(f) for f in sys.path if f.endswith(("site-packages", "dist-packages"))]
+    common = [stage_fingerprint("plugins"), sys.version]
+    common += [f"{folder} {folder.stat().st_mtime_ns}" for folder in folders if folder.is_dir()]
+    keys = {}
+    for plugin in find_plugins():
+        with contextlib.suppress(Exception):
+            parts = "\0".join([plugin.fingerprint(), *common])
+            keys[plugin.name] = hashlib.sha256(parts.encode()).hexdigest()
+    return keys
+
+
+def description(
+    key: str | None, models: dict[str, Model], datasets: dict[str, Dataset]
+) -> dict[str, Any]:
+    """What `recalled` needs to know."""
+    return {
+        "key": key,
+        "models": {
+            name: {
+                "arguments": [[k] if v is ... else [k, v] for k, v in model.arguments.items()],
+                "closed_form": model.closed_form,
+            }
+            for name, model in models.items()
+        },
+        "datasets": list(datasets),
+    }
+
+
+def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], dict[str, Dataset]]:
+    """What the plug-in registered when it was last imported."""
+
+    def model(name: str, about: dict[str, Any]) -> Model:
+        def build(*args: Any, **options: Any) -> Any:
+            return registrations(plugin)[0][name].build(*args, **options)
+
+        arguments = {key: default[0] if default else ... for key, *default in about["arguments"]}
+        return Model(name, build, plugin, arguments, about["closed_form"])
+
+    def dataset(name: str) -> Dataset:
+        return Dataset(name, lambda root: registrations(plugin)[1][name].load(root), plugin)
+
+    models = {name: model(name, about) for name, about in known["models"].items()}
+    return models, {name: dataset(name) for name in known["datasets"]}
+
+
+def remember(fresh: dict[str, Any]) -> None:
+    """Keep the descriptions for the next `load_plugins`, those that JSON can hold."""
+    kept = {}
+    for name, about in fresh.items():
+        with contextlib.suppress(TypeError, ValueError):
+            json_bytes(about)
+            kept[name] = about
+    with contextlib.suppress(OSError), Outs() as outs:  # a folder that cannot be written
+        outs.write_json(MEMORY, kept)
 
 
 def load_plugin(name: str) -> tuple[dict[str, Model], dict[str, Dataset]]:
@@ -159,8 +249,11 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
     datasets: dict[str, Dataset] = {}
 
     def register_model(name: str, build: Callable[..., Any]) -> None:
-        check_build(name, build)
-        add(models, "model", Model(name, build, plugin))
+        add(
+            models,
+            "model",
+            Model(name, build, plugin, arguments(name, build), hasattr(build, "fit")),
+        )
 
     def register_dataset(name: str, load: Callable[[Path], dict[str, Any]]) -> None:
         add(datasets, "data set", Dataset(name, load, plugin))
@@ -190,14 +283,19 @@ def add(known: dict[str, Any], kind: str, entry: Model | Dataset) -> None:
     known[entry.name] = entry
 
 
-def check_build(name: str, build: Callable[..., Any]) -> None:
-    """Refuse a builder whose signature cannot say what it uses."""
-    kinds = [p.kind for p in inspect.signature(build).parameters.values()]
-    if not kinds or any(kind in (kind.VAR_KEYWORD, kind.VAR_POSITIONAL) for kind in kinds):
+def arguments(name: str, build: Callable[..., Any]) -> dict[str, Any]:
+    """Keyword -> default of `build` after its first parameter; `...` where there is none.
+
+    A builder whose signature cannot say what it uses is refused.
+    """
+    parameters = list(inspect.signature(build).parameters.values())
+    open_ended = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    if not parameters or any(p.kind in open_ended for p in parameters):
         raise AebenchError(
             f"model {name!r}: build must be build(shape, ...) and name each option it uses "
             "(no *args, no **kwargs)"
         )
+    return {p.name: ... if p.default is p.empty else p.default for p in parameters[1:]}
 
 
 def fault(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ def prepare() -> None:
 def read_folder(plan: dict[str, Any]) -> tuple[dict[str, Split], list[str]]:
     """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
     folder = data_root() / plan["dataset"]
-    paths: list[Path] = []
+    paths: list[str] = []
     labels: dict[str, list[int]] = {}
     for split in ("train", "test"):
         by_class = image_files(folder / split)

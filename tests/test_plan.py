@@ -148,6 +148,34 @@ def test_option_enters_the_plan_with_its_default(light):
     assert build == {"beta": 4.0, "latent": 32}
 
 
+def test_plugin_is_imported_again_only_after_a_change(light, tmp_path):
+    log, packages = tmp_path / "log", tmp_path / "site-packages"
+    packages.mkdir()
+    light.env["PYTHONPATH"] = str(packages)
+    source = LIGHT + f"with open({str(log)!r}, 'a') as log:\n    log.write('i')\n"
+
+    def imports():
+        log.write_text("")
+        light.run("aebench", "plan")
+        return len(log.read_text())
+
+    (light / "plugins/light.py").write_text(source)
+    assert imports() == 1
+    plan = (light / "plan/one/train.json").read_bytes()
+    (light / "plan/one/train.json").unlink()
+    assert imports() == 0
+    assert (light / "plan/one/train.json").read_bytes() == plan
+    (light / "plugins/light.py").write_text("# a comment\n" + source)
+    assert imports() == 0
+    (light / "plugins/light.py").write_text(source.replace("beta=1.0", "beta=2.0"))
+    assert imports() == 1
+    assert b'"beta": 2.0' in (light / "plan/one/train.json").read_bytes()
+    (packages / "new").mkdir()  # as an installation does
+    assert imports() == 1
+    (light / ".aebench/plugins.json").write_text("not JSON")
+    assert imports() == 1
+
+
 def test_k_above_the_training_set(light, folder_data):
     folder_data(count=1)  # 2 classes x 3 training images
     light.params(dataset="pets")

@@ -24,7 +24,7 @@ DEPTHS = [1, 2, 3, 10]
 
 def cases():
     for name, model in sorted(MODELS.items()):
-        uses = model.arguments()
+        uses = model.arguments
         for shape in SHAPES:
             for latent in LATENTS if "latent" in uses else [None]:
                 if latent == 1000 and shape == (3, 32, 32) and name != "mlp":
@@ -86,7 +86,7 @@ def test_macs_are_half_of_what_torch_counts(name):
 
     settings = {"latent": 32, "depth": 3}
     autoencoder = build(
-        name, (3, 32, 32), {k: v for k, v in settings.items() if k in MODELS[name].arguments()}
+        name, (3, 32, 32), {k: v for k, v in settings.items() if k in MODELS[name].arguments}
     )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         autoencoder.decoder(autoencoder.encoder(torch.zeros(1, 3, 32, 32)))
