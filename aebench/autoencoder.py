@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -89,9 +88,9 @@ def reconstruction_loss(autoencoder: Autoencoder, images: Tensor) -> Tensor:
     return nn.functional.mse_loss(autoencoder.decoder(autoencoder.encoder(images)), images)
 
 
-def as_floats(images: np.ndarray) -> Tensor:
+def as_floats(images: Tensor) -> Tensor:
     """uint8 in [0, 255] -> float32 in [0, 1], the same shape."""
-    return torch.from_numpy(np.array(images)).float().div_(255)
+    return images.float().div_(255)
 
 
 def encodes_pixels(autoencoder: Autoencoder) -> bool:

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from aebench.autoencoder import Autoencoder, as_floats, encodes_pixels, restore
+from aebench.device import device, exact_float32, keep_freed_memory
 from aebench.errors import Failure, failure_reason
 from aebench.files import (
     PREPARED,
@@ -47,6 +48,8 @@ def encode(run: str, seed: int) -> None:
         "data_hash": meta["data_hash"],
         "weights_hash": file_hash(weights),
     }
+    keep_freed_memory()
+    exact_float32()
     with Outs() as outs:
         errors_path = run_path(run, seed, "squared_errors.npy")
         gallery_path = result_path(run, seed, "gallery.npy")
@@ -54,6 +57,7 @@ def encode(run: str, seed: int) -> None:
             if weights.stat().st_size == 0:
                 raise Failure("training failed")
             autoencoder, _ = restore(plan, weights)
+            autoencoder.to(device())
             hashes, seconds = write_codes(autoencoder, meta, paths, outs)
             errors, pictures = reconstruct(autoencoder, meta)
             np.save(outs.open(errors_path), errors)
@@ -71,7 +75,11 @@ def encode(run: str, seed: int) -> None:
             for path in (*paths.values(), errors_path, gallery_path):
                 outs.write(path, b"")
         origin = provenance(
-            ["torch", "numpy"], seed=seed, threads=torch.get_num_threads(), precision="float32"
+            ["torch", "numpy"],
+            seed=seed,
+            threads=torch.get_num_threads(),
+            device=device(),
+            precision="float32",
         )
         outs.write_json(
             result_path(run, seed, "encode.json"), head | facts | {"provenance": origin}
@@ -88,14 +96,14 @@ def write_codes(
     pixels = encodes_pixels(autoencoder)
     floats = int(np.prod(meta["shape"]))
     for split, path in paths.items():
-        images = np.load(PREPARED / f"{split}_images.npy", mmap_mode="r")
+        images = mapped(split)
         file = outs.open(path)
         for start in tqdm(
             range(0, len(images), BLOCK), f"encode {split}", leave=False, disable=None
         ):
-            batch = as_floats(images[start : start + BLOCK])
+            batch = as_floats(images[start : start + BLOCK].to(device()))
             begin = time.perf_counter()
-            codes = autoencoder.encoder(batch).contiguous()
+            codes = autoencoder.encoder(batch).contiguous().cpu()
             seconds += time.perf_counter() - begin
             if not codes.isfinite().all():
                 raise Failure(f"the codes of {split} images are not finite")
@@ -112,23 +120,28 @@ def write_codes(
     return digest.hexdigest(), seconds
 
 
+def mapped(split: str) -> torch.Tensor:
+    """The prepared images uint8 (N, C, H, W), read where they are used."""
+    return torch.from_numpy(np.load(PREPARED / f"{split}_images.npy", mmap_mode="c"))
+
+
 @torch.inference_mode()
 def reconstruct(autoencoder: Autoencoder, meta: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Squared error of each test image (float32 (N,), mean over elements) and the gallery (uint8).
 
     Reconstructions are clipped to [0, 1].
     """
-    images = np.load(PREPARED / "test_images.npy", mmap_mode="r")
+    images = mapped("test")
     errors = np.empty(len(images), np.float32)
     for start in tqdm(range(0, len(images), BLOCK), "reconstruct", leave=False, disable=None):
-        batch = as_floats(images[start : start + BLOCK])
+        batch = as_floats(images[start : start + BLOCK].to(device()))
         decoded = autoencoder.decoder(autoencoder.encoder(batch)).clamp(0, 1)
-        errors[start : start + BLOCK] = (decoded.double() - batch).square().mean((1, 2, 3))
+        errors[start : start + BLOCK] = (decoded.double() - batch).square().mean((1, 2, 3)).cpu()
     if not np.isfinite(errors).all():
         raise Failure("the reconstructions are not finite")
-    shown = as_floats(images[meta["gallery"]])
+    shown = as_floats(images[meta["gallery"]].to(device()))
     pictures = autoencoder.decoder(autoencoder.encoder(shown)).clamp(0, 1).mul(255).round()
-    return errors, pictures.byte().numpy()
+    return errors, pictures.byte().cpu().numpy()
 
 
 def quality(errors: np.ndarray) -> dict[str, Any]:

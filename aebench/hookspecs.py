@@ -28,7 +28,8 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
 
     All state is in parameters and buffers of their final shapes: later stages build the model again
     and load them. Weights are to be initialised with torch's global random generator: it is seeded
-    per run.
+    per run. The model may be moved to a GPU and trained under bfloat16 autocast: what `forward` and
+    `loss` create goes to `images.device`.
     `build` does not train, download, print or read files. It refuses a combination with
     `raise aebench.Refused(reason)`.
     """

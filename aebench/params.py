@@ -27,6 +27,9 @@ class Train(Section):
     epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
+    muon_learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    horizontal_flip: bool
 
 
 class Knn(Section):
@@ -73,7 +76,14 @@ STAND_IN: dict[str, Any] = {
     "latent": 1,
     "depth": 1,
     "seeds": [0],
-    "train": {"epochs": 0, "batch_size": 1, "learning_rate": 1.0},
+    "train": {
+        "epochs": 0,
+        "batch_size": 1,
+        "learning_rate": 1.0,
+        "muon_learning_rate": 1.0,
+        "weight_decay": 0.0,
+        "horizontal_flip": False,
+    },
     "knn": {"k": 1, "metric": "l2", "backend": "faiss"},
 }
 

@@ -118,12 +118,12 @@ def row(run: str, seed: int, data: dict[str, Any], results: dict[str, Path]) -> 
         "compression": floats and pixels / (floats * 4),
         "note": train.get("note"),
         "options": json.dumps({k: v for k, v in plan["build"].items() if k not in first}),
-        **{key: recipe.get(key) for key in ("epochs", "batch_size", "learning_rate")},
+        **{key: recipe.get(key) for key in RECIPE},
         **{key: knn_plan[key] for key in ("k", "metric", "backend")},
         "protocol": PROTOCOL,
         "data_hash": train["data_hash"],
         "plan_hash": train["plan_hash"],
-        **{key: origin[key] for key in ("commit", "dirty", "cpu", "cores", "threads", "precision")},
+        **{key: origin.get(key) for key in ORIGIN},
         "openblas_coretype": knn["provenance"]["openblas_coretype"],
         **{
             f"{name}_version": version
@@ -136,6 +136,15 @@ def row(run: str, seed: int, data: dict[str, Any], results: dict[str, Path]) -> 
 
 HALVES = ("params", "bytes", "macs", "layers")
 PROTOCOL = 1  # DESIGN: a change of what a figure means makes it 2
+RECIPE = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "muon_learning_rate",
+    "weight_decay",
+    "horizontal_flip",
+)
+ORIGIN = "commit", "dirty", "cpu", "cores", "threads", "device", "precision", "layout"
 
 
 def points(rows: Iterable[Row]) -> list[Point]:

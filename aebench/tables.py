@@ -239,7 +239,14 @@ def conditions(plan: dict[str, Any], data: dict[str, Any], rows: list[Row]) -> s
 def training(rows: list[Row]) -> str:
     """The recipe of the trained runs."""
     trained = [row for row in rows if row["epochs"]]
-    words = ("epochs {}", "epochs"), ("batch {}", "batch_size"), ("peak rate {}", "learning_rate")
+    words = (
+        ("epochs {}", "epochs"),
+        ("batch {}", "batch_size"),
+        ("peak rate {} (Muon)", "muon_learning_rate"),
+        ("{} (AdamW)", "learning_rate"),
+        ("weight decay {}", "weight_decay"),
+        ("horizontal flips {}", "horizontal_flip"),
+    )
     return ", ".join(pattern.format(same(trained, column)) for pattern, column in words)
 
 

@@ -5,29 +5,67 @@ import math
 from torch import nn
 from torch.nn import functional
 
+WIDTH = 64  # channels of the maps between
 
-def pyramid(shape, layers):
-    """`layers` convolutions down and as many transposed ones up, for images of `shape`.
 
-    Each of the first ones halves the image while 4 pixels or more are left; the others keep its
-    size. Returns (down, up, shape of the map between them), two lists of modules.
+def convolutions(shape, layers):
+    """`layers` convolutions towards the code and as many back, for images of `shape`.
+
+    All see maps of about 8 x 8 pixels: the image's are first folded into channels. From the third
+    on they add to what they get, or ten of them would hardly train. Returns (down, up, shape of
+    the map between them), two lists of modules.
     """
     channels, height, width = shape
-    halvings = min(layers, int(math.log2(min(height, width) / 4)))
-    down, up = [], []
+    fold = 2 ** max(0, round(math.log2(min(height, width) / 8)))
+    size = math.ceil(height / fold), math.ceil(width / fold)
+    folded = channels * fold**2
+    down, up = [Normalise(), Fold(fold)], [Unfold(fold, (height, width)), nn.Sigmoid()]
     for index in range(layers):
-        wider = 32 if index == 0 else 64
-        if index < halvings:
-            odd = (height % 2, width % 2)  # a halved odd side needs its last row back
-            down += [nn.Conv2d(channels, wider, 4, 2, 1), nn.GELU()]
-            up = [nn.ConvTranspose2d(wider, channels, 4, 2, 1, output_padding=odd), nn.GELU(), *up]
-            height, width = height // 2, width // 2
-        else:  # normalised: ten layers hardly train without, and small maps make it cheap
-            down += [nn.Conv2d(channels, wider, 3, 1, 1), nn.BatchNorm2d(wider), nn.GELU()]
-            back = nn.ConvTranspose2d(wider, channels, 3, 1, 1)
-            up = [back, nn.BatchNorm2d(channels), nn.GELU(), *up]
-        channels = wider
-    return down, [*up[:-1], nn.Sigmoid()], (channels, height, width)
+        inner = folded if index == 0 else WIDTH
+        there, back = (nn.Conv2d(a, b, 3, 1, 1) for a, b in ((inner, WIDTH), (WIDTH, inner)))
+        if index < 2:
+            down, up = [*down, there, nn.GELU()], [back, *([nn.GELU()] * (index > 0)), *up]
+        else:
+            down, up = [*down, Residual(there, nn.GELU())], [Residual(back, nn.GELU()), *up]
+    return down, up, (WIDTH if layers else folded, *size)
+
+
+class Normalise(nn.Module):
+    """Pixels in [0, 1] to about mean 0 and deviation 1 (natural images: 0.47 and 0.25)."""
+
+    def forward(self, images):
+        return images * 4 - 2
+
+
+class Fold(nn.Module):
+    """(B, C, H, W) -> (B, C * side^2, H / side, W / side); zeros where the side does not divide."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    def forward(self, images):
+        bottom, right = (-length % self.side for length in images.shape[2:])
+        return functional.pixel_unshuffle(functional.pad(images, (0, right, 0, bottom)), self.side)
+
+
+class Unfold(nn.Module):
+    """Its mirror: back to images of `size`."""
+
+    def __init__(self, side, size):
+        super().__init__()
+        self.side, self.size = side, size
+
+    def forward(self, maps):
+        height, width = self.size
+        return functional.pixel_shuffle(maps, self.side)[:, :, :height, :width]
+
+
+class Residual(nn.Sequential):
+    """What the layers make of their input, added to it."""
+
+    def forward(self, maps):
+        return maps + super().forward(maps)
 
 
 class WholeMapConv2d(nn.Conv2d):

@@ -1,18 +1,19 @@
 """CNN only: the code itself comes out of a convolution as large as the map it sees."""
 
-from _convolutions import WholeMapConv2d, WholeMapConvTranspose2d, pyramid
+from _convolutions import WholeMapConv2d, WholeMapConvTranspose2d, convolutions
 from torch import nn
 
 from aebench import hookimpl
 
 
 def build(shape, latent, depth):
-    down, up, (channels, *size) = pyramid(shape, depth - 1)
+    down, up, (channels, *size) = convolutions(shape, depth - 1)
     encoder = nn.Sequential(*down, WholeMapConv2d(channels, latent, size), nn.Flatten())
     decoder = nn.Sequential(
         nn.Unflatten(1, (latent, 1, 1)),
         WholeMapConvTranspose2d(latent, channels, size),
-        *([nn.GELU(), *up] if depth > 1 else [nn.Sigmoid()]),
+        *([nn.GELU()] if depth > 1 else []),
+        *up,
     )
     return encoder, decoder
 

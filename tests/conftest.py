@@ -31,6 +31,9 @@ train:
   epochs: 1
   batch_size: 128
   learning_rate: 0.003
+  muon_learning_rate: 0.02
+  weight_decay: 0.1
+  horizontal_flip: true
 knn:
   k: 10
   metric: l2

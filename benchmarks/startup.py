@@ -1,0 +1,70 @@
+"""What a `dvc repro` and its stages cost beyond their work (P4, P5).
+
+    python benchmarks/startup.py | tee benchmarks/startup.txt
+
+In a new clone of this repository with its embedded digits. Stages are timed alone, not as forks of
+a process that has imported torch, which is how `dvc repro` runs them on Linux. The untrained run
+trains 0 epochs, so all of its train stage is start-up; encode and the others have 1797 images.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _machine import arguments, median, note, show
+
+REPEATS = 5
+OPTIMIZER = "import torch; torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])"
+COMMANDS = {
+    "python": [sys.executable, "-c", ""],
+    "import torch": [sys.executable, "-c", "import torch"],
+    "import torch, first optimizer": [sys.executable, "-c", OPTIMIZER],
+    "dvc repro, nothing to do": ["dvc", "repro"],
+    "aebench plan": ["aebench", "plan"],
+    "aebench prepare": ["aebench", "prepare"],
+    "aebench train cnn-untrained 0": ["aebench", "train", "cnn-untrained", "0"],
+    "aebench encode cnn-untrained 0": ["aebench", "encode", "cnn-untrained", "0"],
+    "aebench knn cnn-untrained 0": ["aebench", "knn", "cnn-untrained", "0"],
+    "aebench report": ["aebench", "report"],
+}
+
+
+def main() -> None:
+    asked = arguments(__doc__)
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(__file__).parent.parent
+        subprocess.run(["git", "clone", "-q", here, folder], check=True)
+        environment = os.environ | {"AEBENCH_DATA": f"{folder}/none"}
+
+        def seconds(command: list[str]) -> float:
+            start = time.perf_counter()
+            subprocess.run(
+                command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+            )
+            return time.perf_counter() - start
+
+        whole = seconds(["dvc", "repro"])
+        note(f"digits: {whole:.1f} s")
+        found: dict[str, list[float]] = {name: [] for name in COMMANDS}
+        for _ in range(REPEATS):
+            for name, command in COMMANDS.items():
+                found[name].append(seconds(command))
+    base = median(found["import torch"])
+    first = median(found["import torch, first optimizer"])
+    rows = [
+        {
+            "command": name,
+            "seconds": median(times),
+            "beyond import torch": median(times) - base,
+            "beyond the first optimizer too": median(times) - first,
+        }
+        for name, times in found.items()
+    ]
+    show(asked.json, {f"Medians of {REPEATS}, alternating": rows}, digits_repro_seconds=whole)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The rule of device, precision and layout, and the optimizer's own arithmetic."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from aebench.device import Execution, choose, cpu_has_fast_bfloat16
+from aebench.train import QUINTIC, orthogonal
+
+LARGE, SMALL = 5_000_000, 200_000
+
+
+@pytest.mark.parametrize(
+    ("machine", "macs", "convolutions", "expected"),
+    [
+        (("cpu", False), LARGE, True, ("float32", "contiguous")),
+        (("cpu", True), LARGE, True, ("bfloat16", "channels_last")),
+        (("cpu", True), LARGE, False, ("bfloat16", "contiguous")),
+        (("cpu", True), SMALL, True, ("float32", "contiguous")),
+        (("cuda", False), LARGE, True, ("float32", "channels_last")),
+        (("cuda", True), LARGE, True, ("bfloat16", "channels_last")),
+        (("cuda", True), SMALL, False, ("float32", "contiguous")),
+    ],
+)
+def test_rule_of_precision_and_layout(machine, macs, convolutions, expected):
+    assert choose(*machine, macs, convolutions) == Execution(machine[0], *expected)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "fast"),
+    [
+        ("GenuineIntel", "fpu avx2", False),
+        ("GenuineIntel", "fpu avx512f avx512_bf16", False),  # at float32's rate
+        ("GenuineIntel", "fpu avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD", "fpu avx512f avx512_bf16", True),
+        ("AuthenticAMD", "fpu avx2", False),
+    ],
+)
+def test_processors_with_fast_bfloat16(tmp_path, vendor, flags, fast):
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n")
+    assert cpu_has_fast_bfloat16(path) == fast
+    assert not cpu_has_fast_bfloat16(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("shape", [(64, 576), (576, 64), (128, 128), (1, 64)])
+def test_orthogonal_is_five_newton_schulz_steps(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    singular = torch.linalg.svdvals(orthogonal(matrix))
+    assert singular.min() > 0.2 and singular.max() < 1.3  # the polynomial's own spread
+    a, b, c = QUINTIC
+    expected = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        gram = expected @ expected.T
+        expected = a * expected + (b * gram + c * gram @ gram) @ expected
+    torch.testing.assert_close(orthogonal(matrix).double(), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_bfloat16_trains_to_about_the_same_loss(baseline):
+    # The processor of these tests may choose float32: here the loop gets both.
+    code = """
+import json, numpy, torch
+from aebench.autoencoder import build_autoencoder
+from aebench.device import Execution
+from aebench.plugins import load_plugins
+from aebench.train import fit_by_gradient
+recipe = json.load(open("plan/cnn-latent10/train.json"))["train"] | {"epochs": 3}
+images = torch.from_numpy(numpy.load("data/prepared/train_images.npy"))
+for how in (("float32", "contiguous"), ("bfloat16", "channels_last")):
+    torch.manual_seed(0)
+    model = load_plugins().models["cnn"]
+    autoencoder = build_autoencoder(model, (1, 8, 8), {"latent": 10, "depth": 3})
+    curve = fit_by_gradient(autoencoder, images, 0, recipe, Execution("cpu", *how))
+    print(json.dumps([curve[-1][0], str(next(autoencoder.parameters()).dtype)]))
+"""
+    lines = baseline.run("python", "-c", code).stdout.splitlines()
+    (exact, kind), (rounded, other) = (json.loads(line) for line in lines if line[0] == "[")
+    assert kind == other == "torch.float32"
+    assert np.isclose(exact, rounded, rtol=0.03) and exact != rounded
+
+
+def test_train_says_how_it_computed(baseline):
+    result = json.loads((baseline / "results/cnn-latent10/0/train.json").read_text())
+    origin = result["provenance"]
+    assert (origin["device"], origin["threads"]) == ("cpu", 1) or origin["device"] == "cuda"
+    assert origin["precision"] in ("float32", "bfloat16") and origin["layout"]
+    row = baseline.rows()["cnn-latent10"]
+    assert [row[key] for key in ("device", "precision", "layout")] == [
+        origin[key] for key in ("device", "precision", "layout")
+    ]
