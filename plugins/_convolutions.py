@@ -5,11 +5,9 @@ import math
 from torch import nn
 from torch.nn import functional
 
-WIDTH = 64  # channels of the maps between
 
-
-def convolutions(shape, layers):
-    """`layers` convolutions towards the code and as many back, for images of `shape`.
+def convolutions(shape, layers, width):
+    """`layers` convolutions of `width` channels towards the code, as many back, for `shape`.
 
     All see maps of about 8 x 8 pixels: the image's are first folded into channels. From the third
     on they add to what they get, or ten of them would hardly train. Returns (down, up, shape of
@@ -21,13 +19,13 @@ def convolutions(shape, layers):
     folded = channels * fold**2
     down, up = [Normalise(), Fold(fold)], [Unfold(fold, (height, width)), nn.Sigmoid()]
     for index in range(layers):
-        inner = folded if index == 0 else WIDTH
-        there, back = (nn.Conv2d(a, b, 3, 1, 1) for a, b in ((inner, WIDTH), (WIDTH, inner)))
+        inner = folded if index == 0 else width
+        there, back = (nn.Conv2d(a, b, 3, 1, 1) for a, b in ((inner, width), (width, inner)))
         if index < 2:
             down, up = [*down, there, nn.GELU()], [back, *([nn.GELU()] * (index > 0)), *up]
         else:
             down, up = [*down, Residual(there, nn.GELU())], [Residual(back, nn.GELU()), *up]
-    return down, up, (WIDTH if layers else folded, *size)
+    return down, up, (width if layers else folded, *size)
 
 
 class Normalise(nn.Module):

@@ -11,7 +11,7 @@ from aebench import Refused, hookimpl
 def build(shape, latent, depth):
     if depth == 1:
         raise Refused("combo needs depth >= 2: a convolution and the linear layer")
-    down, up, inner = convolutions(shape, depth - 1)
+    down, up, inner = convolutions(shape, depth - 1, width=40)
     encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(math.prod(inner), latent))
     decoder = nn.Sequential(
         nn.Linear(latent, math.prod(inner)), nn.GELU(), nn.Unflatten(1, inner), *up
