@@ -13,11 +13,11 @@ def convolutions(shape, layers, width):
     on they add to what they get, or ten of them would hardly train. Returns (down, up, shape of
     the map between them), two lists of modules.
     """
-    channels, height, width = shape
-    fold = 2 ** max(0, round(math.log2(min(height, width) / 8)))
-    size = math.ceil(height / fold), math.ceil(width / fold)
-    folded = channels * fold**2
-    down, up = [Normalise(), Fold(fold)], [Unfold(fold, (height, width)), nn.Sigmoid()]
+    colours, *pixels = shape
+    fold = 2 ** max(0, round(math.log2(min(pixels) / 8)))
+    size = [math.ceil(side / fold) for side in pixels]
+    folded = colours * fold**2
+    down, up = [Normalise(), Fold(fold)], [Unfold(fold, pixels), nn.Sigmoid()]
     for index in range(layers):
         inner = folded if index == 0 else width
         there, back = (nn.Conv2d(a, b, 3, 1, 1) for a, b in ((inner, width), (width, inner)))
