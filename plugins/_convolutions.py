@@ -2,6 +2,7 @@
 
 import math
 
+from _normalise import Normalise
 from torch import nn
 from torch.nn import functional
 
@@ -26,13 +27,6 @@ def convolutions(shape, layers, width):
         else:
             down, up = [*down, Residual(there, nn.GELU())], [Residual(back, nn.GELU()), *up]
     return down, up, (width if layers else folded, *size)
-
-
-class Normalise(nn.Module):
-    """Pixels in [0, 1] to about mean 0 and deviation 1 (natural images: 0.47 and 0.25)."""
-
-    def forward(self, images):
-        return images * 4 - 2
 
 
 class Fold(nn.Module):

@@ -1,6 +1,7 @@
 """MLP only: linear layers, their widths falling from 512 to 128 towards the code."""
 
 import numpy as np
+from _normalise import Normalise
 from torch import nn
 
 from aebench import hookimpl
@@ -11,8 +12,9 @@ def build(shape, latent, depth):
     hidden = np.geomspace(max(512, latent), max(128, latent), depth - 1).round().astype(int)
     widths = [pixels, *hidden.tolist(), latent]
     encoder, decoder = linear(widths), linear(widths[::-1])
-    return nn.Sequential(nn.Flatten(), *encoder), nn.Sequential(
-        *decoder, nn.Sigmoid(), nn.Unflatten(1, shape)
+    return (
+        nn.Sequential(Normalise(), nn.Flatten(), *encoder),
+        nn.Sequential(*decoder, nn.Sigmoid(), nn.Unflatten(1, shape)),
     )
 
 
