@@ -41,7 +41,7 @@ from aebench.files import (
 from aebench.plugins import load_model
 from aebench.provenance import provenance
 
-WARM_UP = 0.1  # of all steps: the learning rate rises linearly, then falls as a cosine to 0
+WARM_UP = 0.05  # of all steps: the learning rate rises linearly, then falls as a cosine to 0
 FIT_BATCH = 1000  # images per batch of a model that fits itself
 # Muon's Newton-Schulz polynomial and momentum: K. Jordan, "Muon: an optimizer for hidden layers in
 # neural networks", kellerjordan.github.io/posts/muon, 2024.
