@@ -7,7 +7,7 @@ from aebench import hookimpl
 
 
 def build(shape, latent, depth):
-    down, up, (channels, *size) = convolutions(shape, depth - 1, width=48)
+    down, up, (channels, *size) = convolutions(shape, depth - 1, width=64)
     encoder = nn.Sequential(*down, WholeMapConv2d(channels, latent, size), nn.Flatten())
     decoder = nn.Sequential(
         nn.Unflatten(1, (latent, 1, 1)),
