@@ -89,7 +89,7 @@ def trained(
     torch.manual_seed(seed)
     autoencoder = build_autoencoder(load_model(plan), shape, plan["build"])
     facts = sizes(autoencoder, shape)
-    how = execution(autoencoder, facts["macs"])
+    how = execution(autoencoder)
     start = time.perf_counter()
     if hasattr(autoencoder, "fit"):
         how = Execution("cpu", "float32", "contiguous")

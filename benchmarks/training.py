@@ -198,9 +198,8 @@ def aebench(model: str, recipe: str) -> dict[str, float]:
         settings |= {"learning_rate": RATE, "weight_decay": 0.0, "horizontal_flip": False}
     keep_freed_memory()
     autoencoder = built(model)
-    macs = train.sizes(autoencoder, (3, 32, 32))["macs"]
     images = torch.from_numpy(np.load(PREPARED / "train_images.npy", mmap_mode="c"))
-    how = execution(autoencoder, macs)
+    how = execution(autoencoder)
     curve = train.fit_by_gradient(autoencoder, images, 0, settings, how)
     return {"epoch": curve[-1][1], "loss": curve[-1][0]}
 

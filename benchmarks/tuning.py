@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
-from aebench.autoencoder import as_floats, build_autoencoder, sizes
+from aebench.autoencoder import as_floats, build_autoencoder
 from aebench.device import execution, keep_freed_memory
 from aebench.files import PREPARED
 from aebench.knn import search, vote
@@ -43,7 +43,7 @@ def main() -> None:
     keep_freed_memory()
     torch.manual_seed(0)
     autoencoder = build_autoencoder(model, tuple(images.shape[1:]), arguments)
-    how = execution(autoencoder, sizes(autoencoder, tuple(images.shape[1:]))["macs"])
+    how = execution(autoencoder)
     start = time.perf_counter()
     if hasattr(autoencoder, "fit"):
         autoencoder.fit([as_floats(part) for part in bank.split(1000)])
