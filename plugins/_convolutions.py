@@ -21,7 +21,7 @@ def convolutions(shape, layers, width):
     down, up = [Normalise(), Fold(fold)], [Unfold(fold, pixels), nn.Sigmoid()]
     for index in range(layers):
         inner = folded if index == 0 else width
-        # 5 x 5 in the second: at 10 floats 1 % less error, at 32 0.9 points more accuracy (tuning.md)
+        # 5 x 5 in the second: 0.6 % less error at 10 floats, 0.9 points of accuracy at 32
         side = 5 if index == 1 else 3
         there, back = (
             nn.Conv2d(a, b, side, 1, side // 2) for a, b in ((inner, width), (width, inner))
