@@ -21,11 +21,7 @@ def convolutions(shape, layers, width):
     down, up = [Normalise(), Fold(fold)], [Unfold(fold, pixels), nn.Sigmoid()]
     for index in range(layers):
         inner = folded if index == 0 else width
-        # 5 x 5 in the second: 0.6 % less error at 10 floats, 0.9 points of accuracy at 32
-        side = 5 if index == 1 else 3
-        there, back = (
-            nn.Conv2d(a, b, side, 1, side // 2) for a, b in ((inner, width), (width, inner))
-        )
+        there, back = (nn.Conv2d(a, b, 3, 1, 1) for a, b in ((inner, width), (width, inner)))
         if index < 2:
             down, up = [*down, there, nn.GELU()], [back, *([nn.GELU()] * (index > 0)), *up]
         else:

@@ -84,7 +84,7 @@ def test_sizes_of_a_model_counted_by_hand():
 def test_sizes_of_the_convolutional_models_counted_by_hand(name, width):
     found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": 3}), (3, 32, 32))
     folded = 3 * 4 * 4  # channels of the 8 x 8 maps
-    weights = 9 * folded * width + 25 * width * width + 64 * width * 32
+    weights = 9 * folded * width + 9 * width * width + 64 * width * 32
     assert found["encoder_params"] == weights + 2 * width + 32
     # The decoder's first layer of combo has a bias per value of the map, cnn's one per channel.
     biases = width * (64 if name == "combo" else 1)
