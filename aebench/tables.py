@@ -217,7 +217,7 @@ def conditions(plan: dict[str, Any], data: dict[str, Any], rows: list[Row]) -> s
         f"{data['num_test']:,} test images, {channels} x {height} x {width}, "
         f"{len(data['classes'])} classes, hash `{data['data_hash'][:12]}`.",
         f"**Machine**: {same(rows, 'cpu')}, {same(rows, 'cores')} cores, {same(rows, 'threads')} "
-        f"threads, {same(rows, 'precision')}; OPENBLAS_CORETYPE {same(rows, 'openblas_coretype')}.",
+        f"threads; OPENBLAS_CORETYPE {same(rows, 'openblas_coretype')}.",
         f"**Training**: {training(rows)}; linear warm-up, cosine decay; "
         f"seeds {', '.join(map(str, plan['seeds']))}.",
         f"**Protocol {PROTOCOL}**: test images are used for the figures only. kNN: k = "
@@ -246,6 +246,7 @@ def training(rows: list[Row]) -> str:
         ("{} (AdamW)", "learning_rate"),
         ("weight decay {}", "weight_decay"),
         ("horizontal flips {}", "horizontal_flip"),
+        ("products in {}", "precision"),
     )
     return ", ".join(pattern.format(same(trained, column)) for pattern, column in words)
 

@@ -138,6 +138,8 @@ def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, fl
     from torch.utils.data import DataLoader, Dataset
     from torchvision.transforms import ToTensor
 
+    from aebench.train import WARM_UP
+
     class Cifar10(Dataset):
         def __init__(self) -> None:
             self.transform = ToTensor()
@@ -156,7 +158,7 @@ def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, fl
     data = Cifar10()
     steps = len(data) // BATCH
     optimizer = torch.optim.Adam(autoencoder.parameters(), RATE)
-    warm_up = round(0.1 * EPOCHS * steps)
+    warm_up = round(WARM_UP * EPOCHS * steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda done: min(
