@@ -217,8 +217,8 @@ def conditions(plan: dict[str, Any], data: dict[str, Any], rows: list[Row]) -> s
         f"{data['num_test']:,} test images, {channels} x {height} x {width}, "
         f"{len(data['classes'])} classes, hash `{data['data_hash'][:12]}`.",
         f"**Machine**: {same(rows, 'cpu')}, {same(rows, 'cores')} cores, {same(rows, 'threads')} "
-        f"threads; OPENBLAS_CORETYPE {same(rows, 'openblas_coretype')}.",
-        f"**Training**: {training(rows)}; linear warm-up, cosine decay; "
+        f"threads, GPU {same(rows, 'gpu')}; OPENBLAS_CORETYPE {same(rows, 'openblas_coretype')}.",
+        f"**Training**: {training(rows)}; linear warm-up, linear decay to 0; "
         f"seeds {', '.join(map(str, plan['seeds']))}.",
         f"**Protocol {PROTOCOL}**: test images are used for the figures only. kNN: k = "
         f"{same(rows, 'k')}, {same(rows, 'metric')}, exact search ({same(rows, 'backend')}) of the "

@@ -41,7 +41,7 @@ from aebench.files import (
 from aebench.plugins import load_model
 from aebench.provenance import provenance
 
-WARM_UP = 0.05  # of all steps: the learning rate rises linearly, then falls as a cosine to 0
+WARM_UP = 0.05  # of all steps: the learning rate rises linearly, then falls linearly to 0
 FIT_BATCH = 1000  # images per batch of a model that fits itself
 # Muon's Newton-Schulz polynomial and momentum: K. Jordan, "Muon: an optimizer for hidden layers in
 # neural networks", kellerjordan.github.io/posts/muon, 2024.
@@ -133,7 +133,7 @@ def fit_by_gradient(
 ) -> list[tuple[float, float]]:
     """The training loop. (mean loss, seconds) of each epoch.
 
-    Muon for the matrices, AdamW for the rest; linear warm-up, then a cosine down to 0. An epoch is
+    Muon for the matrices, AdamW for the rest; linear warm-up, then linear decay to 0. An epoch is
     every image once in a new random order; the images that do not fill a last batch are left out
     of it, other ones each time. `images` uint8 (N, C, H, W). Failure for a loss that is not finite.
     """
@@ -169,7 +169,7 @@ def fit_by_gradient(
             loss.backward()
             done = (epoch - 1) * steps + step
             decay = (done - warm_up) / max(1, epochs * steps - warm_up)
-            share = min((done + 1) / warm_up, 0.5 + 0.5 * math.cos(math.pi * max(0.0, decay)))
+            share = min((done + 1) / warm_up, 1 - decay)
             with torch.no_grad():
                 for p, momentum in momenta.items():
                     if p.grad is not None:
