@@ -25,15 +25,19 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def gpu_name() -> str | None:
+    """The GPU that `device` takes; None without one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def choose(device: str, fast_bfloat16: bool, convolutions: bool) -> Execution:
-    """The rule. `convolutions`: whether the model has any.
+    """The rule. `convolutions`: whether the model has 2-d ones, and no 3-d ones.
 
     - bfloat16 where the device multiplies it faster than float32. A step of 256 images took 12.2 ms
       with it instead of 27.9 (mlp), 18 instead of 25 (combo), 28.6 instead of 41.6 (cnn), and with
       depth 1, which multiplies 40 times less, 4.7 instead of 6.4 (AMD EPYC, Zen 5, 2 cores).
-    - channels_last for convolutions on a GPU. On a CPU, flattening their maps costs more than it
-      brings: 33.6 ms instead of 28.6 (cnn), 5.3 instead of 4.7 (depth 1), 29.9 instead of 28.8 (two
-      strided convolutions and a linear layer).
+    - channels_last for 2-d convolutions on a GPU. On a CPU, flattening their maps costs more than
+      it brings: 33.6 ms instead of 28.6 (cnn), 5.3 instead of 4.7 (depth 1).
     - Nothing is compiled: that takes 3 to 18 s at the start, and a C++ compiler.
     """
     return Execution(
@@ -46,8 +50,11 @@ def choose(device: str, fast_bfloat16: bool, convolutions: bool) -> Execution:
 def execution(module: nn.Module) -> Execution:
     """What the rule says for this machine."""
     on = device()
-    fast = torch.cuda.is_bf16_supported() if on == "cuda" else cpu_has_fast_bfloat16()
-    return choose(on, fast, any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules()))
+    if on == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = cpu_has_fast_bfloat16()
+    return choose(on, fast, {p.ndim for p in module.parameters()} & {4, 5} == {4})
 
 
 def cpu_has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -65,7 +72,7 @@ def cpu_has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks of any size instead of returning them to the system.
+    """Let glibc reuse freed blocks instead of returning them to the system.
 
     A step frees and asks again for tens of MB, and every fresh page costs a fault: 14.7 ms a step
     instead of 19.6 (mlp, batch 128), 40 instead of 50 (cnn; Intel Xeon, Sapphire Rapids). For a
@@ -76,8 +83,9 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
         M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # noqa: N806  # malloc.h
-        mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        # Before 2.35 glibc takes 32 MB at most, and leaves all as it was for more.
+        if mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 32 << 20):
+            mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def exact_float32() -> None:

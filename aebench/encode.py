@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from aebench.autoencoder import Autoencoder, as_floats, encodes_pixels, restore
-from aebench.device import device, exact_float32, keep_freed_memory
+from aebench.device import device, exact_float32, gpu_name, keep_freed_memory
 from aebench.errors import Failure, failure_reason
 from aebench.files import (
     PREPARED,
@@ -78,6 +78,7 @@ def encode(run: str, seed: int) -> None:
             ["torch", "numpy"],
             seed=seed,
             threads=torch.get_num_threads(),
+            gpu=gpu_name(),
             device=device(),
             precision="float32",
         )

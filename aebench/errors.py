@@ -5,6 +5,17 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+# Of torch's RuntimeErrors, in lower case.
+MACHINE_TEXTS = (
+    "allocate memory",
+    "out of memory",
+    "not enough memory",
+    "bad_alloc",
+    "cuda error",
+    "cudnn error",
+    "cublas_status",
+)
+
 
 class AebenchError(Exception):
     """Bad input. The text (one problem a line) is shown to the user, the exit status is 1."""
@@ -25,16 +36,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def is_machine_failure(error: BaseException) -> bool:
-    """Whether the machine failed, not the model: out of memory, or any OSError (disk, files).
+    """Whether the machine failed, not the model: out of memory, a GPU, any OSError (disk, files).
 
-    Out of memory is a plain RuntimeError in torch on a CPU, known only by the allocator's text.
+    They are plain RuntimeErrors in torch, known only by their texts. A GPU's device-side assert is
+    the model's: an index out of range.
     """
     if isinstance(error, RuntimeError):
         text = str(error).lower()
-        return any(
-            words in text
-            for words in ("allocate memory", "out of memory", "not enough memory", "bad_alloc")
-        )
+        if "device-side assert" in text:
+            return False
+        return any(words in text for words in MACHINE_TEXTS)
     return isinstance(error, MemoryError | OSError)
 
 

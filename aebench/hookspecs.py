@@ -28,8 +28,10 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
 
     All state is in parameters and buffers of their final shapes: later stages build the model again
     and load them. Weights are to be initialised with torch's global random generator: it is seeded
-    per run. The model may be moved to a GPU and trained under bfloat16 autocast: what `forward` and
-    `loss` create goes to `images.device`.
+    per run. The model may be moved to a GPU, with the channels of its maps last (`flatten` and
+    `reshape`, not `view`), and `loss` run under bfloat16 autocast: what it creates goes to
+    `images.device`, and what needs float32 is called on `.float()`.
+    What a file registers is remembered until its source, or what is installed, changes.
     `build` does not train, download, print or read files. It refuses a combination with
     `raise aebench.Refused(reason)`.
     """

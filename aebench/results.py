@@ -144,7 +144,7 @@ RECIPE = (
     "weight_decay",
     "horizontal_flip",
 )
-ORIGIN = "commit", "dirty", "cpu", "cores", "threads", "device", "precision", "layout"
+ORIGIN = "commit", "dirty", "cpu", "gpu", "cores", "threads", "device", "precision", "layout"
 
 
 def points(rows: Iterable[Row]) -> list[Point]:

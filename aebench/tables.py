@@ -242,8 +242,11 @@ def training(rows: list[Row]) -> str:
     words = (
         ("epochs {}", "epochs"),
         ("batch {}", "batch_size"),
-        ("peak rate {} (Muon)", "muon_learning_rate"),
-        ("{} (AdamW)", "learning_rate"),
+        (
+            "peak rates {} (Muon, matrices and kernels of at most 128 rows or columns)",
+            "muon_learning_rate",
+        ),
+        ("{} (AdamW, the rest)", "learning_rate"),
         ("weight decay {}", "weight_decay"),
         ("horizontal flips {}", "horizontal_flip"),
         ("products in {}", "precision"),

@@ -27,7 +27,7 @@ from aebench.autoencoder import (
     sizes,
     weights_bytes,
 )
-from aebench.device import FORMATS, Execution, execution, keep_freed_memory
+from aebench.device import FORMATS, Execution, execution, gpu_name, keep_freed_memory
 from aebench.errors import Failure, failure_reason
 from aebench.files import (
     PREPARED,
@@ -72,7 +72,9 @@ def train(run: str, seed: int) -> None:
         print(f"aebench: train {run} {seed}: {status}", file=sys.stderr)
     with Outs() as outs:
         outs.write(run_path(run, seed, "weights.safetensors"), weights)
-        origin = provenance(["torch", "numpy"], seed=seed, threads=torch.get_num_threads(), **how)
+        origin = provenance(
+            ["torch", "numpy"], seed=seed, threads=torch.get_num_threads(), gpu=gpu_name(), **how
+        )
         head = {
             "status": status,
             "plan_hash": file_hash(plan_file),
@@ -149,7 +151,11 @@ def fit_by_gradient(
     matrices = [p for p in parameters if p.ndim > 1 and min(p.flatten(1).shape) <= SHORT_SIDE]
     momenta = {p: torch.zeros_like(p) for p in matrices}
     others = [p for p in parameters if p not in momenta]
-    moments = {p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros(())) for p in others}
+    # The count is where the weights are, or the fused step refuses it on a GPU.
+    moments = {
+        p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
+        for p in others
+    }
     random = np.random.default_rng(seed)
     curve: list[tuple[float, float]] = []
     for epoch in range(1, epochs + 1):
@@ -211,7 +217,8 @@ def fit_by_gradient(
 def muon(p: Tensor, gradient: Tensor, momentum: Tensor, rate: float, weight_decay: float) -> None:
     """One step of Muon, in place: the momentum of `p`, made orthogonal, times the rate.
 
-    Kernels count as matrices (first dimension, the others); a tall one gets larger steps.
+    Kernels count as matrices (first dimension, the others); a tall one gets larger steps. The first
+    dimension of a transposed convolution is its input.
     """
     momentum.lerp_(gradient, 1 - MOMENTUM)
     update = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))
@@ -231,7 +238,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = QUINTIC
     gram = wide @ wide.T
-    one = torch.eye(len(gram), device=gram.device)
+    one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     product = one
     for _ in range(5):
         factor = torch.addmm(b * gram, gram, gram, alpha=c).add_(one, alpha=a)

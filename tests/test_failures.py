@@ -33,6 +33,8 @@ class Model(nn.Module):
             raise ValueError("no such thing\\nsecond line")
         if self.fault == "memory":
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        if self.fault == "gpu":
+            raise RuntimeError("CUDA error: all CUDA-capable devices are busy")
         if self.fault == "slow" and not os.path.exists("go"):
             open("training", "w").close()
             time.sleep(600)
@@ -93,14 +95,15 @@ def test_report_fails_when_all_trained_runs_failed(broken):
     assert "the loss is nan" in (workspace / "reports/report.md").read_text()
 
 
-def test_out_of_memory_is_not_a_result(broken):
-    workspace = broken("memory")
+@pytest.mark.parametrize("fault", ["memory", "gpu"])
+def test_failure_of_the_machine_is_not_a_result(broken, fault):
+    workspace = broken(fault)
     workspace.run("aebench", "plan")
     workspace.run("aebench", "prepare")
-    done = workspace.run("aebench", "train", "memory", "0", ok=False)
+    done = workspace.run("aebench", "train", fault, "0", ok=False)
     assert done.stderr.startswith("aebench: error: train: the machine failed, not the model:")
     assert done.stderr.count("\n") == 1
-    assert not list(workspace.folder.glob("r*s/memory/0/*"))
+    assert not list(workspace.folder.glob(f"r*s/{fault}/0/*"))
 
 
 def test_full_disk_is_not_a_result(light):

@@ -50,11 +50,17 @@ def test_model_keeps_the_contract(name, shape, given):
     if hasattr(autoencoder, "fit"):
         autoencoder.fit([images[:6], images[6:]])
     else:
-        loss = reconstruction_loss(autoencoder.train(), images)
-        assert loss.ndim == 0 and loss.isfinite()
-        loss.backward()
-        gradients = {n: p.grad for n, p in autoencoder.named_parameters() if p.requires_grad}
-        assert [n for n, g in gradients.items() if g is None or not g.isfinite().all()] == []
+        autoencoder.train()
+        # Once a model as on a GPU, too: under autocast, channels last.
+        for bfloat16 in (False, True) if shape == SHAPES[-1] else (False,):
+            if bfloat16 and {p.ndim for p in autoencoder.parameters()} & {4, 5} == {4}:
+                autoencoder.to(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, bfloat16):
+                loss = reconstruction_loss(autoencoder, images)
+            assert loss.ndim == 0 and loss.isfinite()
+            loss.backward()
+            found = {n: p.grad for n, p in autoencoder.named_parameters() if p.grad is not None}
+            assert found and [n for n, g in found.items() if not g.isfinite().all()] == []
     autoencoder.eval()
     with torch.inference_mode():
         codes = autoencoder.encoder(images)
