@@ -1,13 +1,16 @@
 """The rule of device, precision and layout, and the optimizer's own arithmetic."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from aebench.autoencoder import Autoencoder
 from aebench.device import Execution, choose, cpu_has_fast_bfloat16
-from aebench.train import QUINTIC, orthogonal
+from aebench.train import QUINTIC, fit_by_gradient, orthogonal
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,39 @@ def test_orthogonal_is_five_newton_schulz_steps(shape):
         gram = expected @ expected.T
         expected = a * expected + (b * gram + c * gram @ gram) @ expected
     torch.testing.assert_close(orthogonal(matrix).double(), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_optimizers_take_the_steps_they_are_said_to():
+    """Three steps against torch's AdamW, and Muon written out: who trains what, at which rate."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 130, bias=False))  # too large for Muon
+    decoder = nn.Sequential(nn.Linear(130, 6), nn.Linear(6, 192), nn.Unflatten(1, (3, 8, 8)))
+    decoder.unused = nn.Parameter(torch.ones(3, 3))  # the loss does not reach it
+    trained = Autoencoder(encoder, decoder)
+    expected = copy.deepcopy(trained)
+    images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
+    recipe = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "muon_learning_rate": 0.1}
+    recipe |= {"weight_decay": 0.2, "horizontal_flip": False}
+    fit_by_gradient(trained, images, 0, recipe, Execution("cpu", "float32", "contiguous"))
+
+    matrices = [expected.decoder[0].weight, expected.decoder[1].weight]
+    others = [expected.encoder[1].weight, expected.decoder[0].bias, expected.decoder[1].bias]
+    adamw = torch.optim.AdamW(others, weight_decay=0.2)
+    momenta = [torch.zeros_like(p) for p in matrices]
+    floats = images.float() / 255  # one batch of all, whose order does not matter
+    for share in (1.0, 1.0, 0.5):  # one step of warm-up, then the decay
+        expected.zero_grad()
+        nn.functional.mse_loss(expected.decoder(expected.encoder(floats)), floats).backward()
+        adamw.param_groups[0]["lr"] = 0.01 * share
+        adamw.step()
+        for p, momentum in zip(matrices, momenta, strict=True):
+            momentum.mul_(0.95).add_(p.grad, alpha=0.05)
+            update = orthogonal(0.05 * p.grad + 0.95 * momentum)
+            tall = max(1, p.shape[0] / p.shape[1]) ** 0.5
+            p.data = p.data * (1 - 0.1 * share * 0.2) - 0.1 * share * tall * update
+    for name, p in expected.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[name], p, atol=1e-4, rtol=1e-3)
+    assert torch.equal(trained.decoder.unused, torch.ones(3, 3))
 
 
 def test_bfloat16_trains_to_about_the_same_loss(baseline):
