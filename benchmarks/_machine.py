@@ -29,7 +29,7 @@ def show(as_json: bool, tables: dict[str, list[dict[str, Any]]], **facts: Any) -
         return
     print("\n".join(f"{key}: {value}" for key, value in facts.items()))
     for title, rows in tables.items():
-        print(f"\n{title}\n{tabulate(rows, 'keys', floatfmt='.3g')}")
+        print(f"\n{title}\n{tabulate(rows, 'keys', floatfmt='.4g')}")
 
 
 def median(values: list[float]) -> float:

@@ -8,11 +8,10 @@ They check data, split, scaling, metric, search and vote in one go:
 Run in a workspace whose data set is cifar10. Exit status 1 if a number is off.
 """
 
-import json
 import sys
-from pathlib import Path
 
 import numpy as np
+from _machine import need_cifar10
 
 from aebench.files import PREPARED, read_json, result_path, run_path
 from aebench.knn import pixels, search, vote
@@ -58,9 +57,7 @@ def mean_image() -> float:
 
 
 def main() -> int:
-    meta = json.loads(Path(PREPARED / "meta.json").read_text())
-    if (meta["num_train"], meta["num_test"], meta["shape"]) != (50000, 10000, [3, 32, 32]):
-        sys.exit(f"golden.py: needs the full CIFAR-10, found {meta['shape']}: see its first lines")
+    need_cifar10()
     found = {
         "raw pixels, 1-NN L2, %": one_nearest(),
         "PCA-10 MSE": mse("pca-latent10"),

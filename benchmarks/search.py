@@ -1,4 +1,4 @@
-"""Exact search through FAISS against scikit-learn's brute force (P3).
+"""Exact search through FAISS against scikit-learn's brute force.
 
     dvc exp run -S dataset=cifar10    # or, of its runs, only those of pca and pixels
     python benchmarks/search.py | tee benchmarks/search.txt
@@ -73,6 +73,8 @@ def measured(run: str, backend: str) -> dict:
         bank, queries = pixels("train"), pixels("test")
     else:
         bank, queries = (np.load(run_path(run, 0, f"{s}_codes.npy")) for s in ("train", "test"))
+    if (len(bank), len(queries)) != (50_000, 10_000):
+        sys.exit(f"{run}: its codes are of other images; run `dvc repro`")
     BACKENDS[backend](bank[:1], queries[:1], 1)  # imports and starts threads
     start = time.perf_counter()
     neighbours = search(bank, queries, K, backend)

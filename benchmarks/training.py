@@ -1,5 +1,5 @@
-"""An epoch of aebench's training loop against the usual notebook loop (P1), and the share of the
-machine's matrix product that each run of the suite reaches (P2).
+"""An epoch of aebench's training loop against the usual notebook loop, and the share of the
+machine's matrix product that each run of the suite reaches.
 
     dvc exp run -S dataset=cifar10    # prepared images, and the runs whose times are read
     python benchmarks/training.py | tee benchmarks/training.txt
@@ -12,7 +12,6 @@ notebook's rates, so that the losses can be compared; "recipe": with params.yaml
 
 import itertools
 import json
-import math
 import os
 import subprocess
 import sys
@@ -25,12 +24,13 @@ import numpy as np
 from _machine import arguments, median, need_cifar10, note, show
 from ruamel.yaml import YAML
 
-from aebench.files import PREPARED, RESULTS
+from aebench.files import PLAN, PREPARED, plan_path, read_json, result_path
 
 if TYPE_CHECKING:
     from aebench.autoencoder import Autoencoder
 
 EPOCHS, REPEATS, BATCH, RATE, PROBE = 2, 3, 128, 1e-3, 60
+DATA = PREPARED / "meta.json"
 MODELS = ("mlp", "combo", "cnn")
 
 
@@ -62,9 +62,9 @@ def main() -> None:
                 "recipe, s": seconds["recipe"],
                 "Adam, x": seconds["notebook"] / seconds["Adam"],
                 "recipe, x": seconds["notebook"] / seconds["recipe"],
-                "notebook loss": f"{loss['notebook']:.5f}",
-                "Adam loss": f"{loss['Adam']:.5f}",
-                "recipe loss": f"{loss['recipe']:.5f}",
+                "notebook loss": loss["notebook"],
+                "Adam loss": loss["Adam"],
+                "recipe loss": loss["recipe"],
             }
         )
     peaks = json.loads(run("peaks"))
@@ -74,14 +74,17 @@ def main() -> None:
 
 
 def shares(peaks: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """6 x MACs x images / epoch_seconds (forward, and twice that backward) over the peak."""
-    for path in sorted(RESULTS.glob("*/0/train.json")):
-        result = json.loads(path.read_text())
-        if result.get("epoch_seconds"):
+    """What an epoch multiplies, without the optimizer, over epoch_seconds and the peak."""
+    plan, data = (read_json(path, "dvc repro") for path in (PLAN / "report.json", DATA))
+    for name in plan["runs"]:
+        result = read_json(result_path(name, 0, "train.json"), "dvc repro")
+        if result["data_hash"] != data["data_hash"]:
+            sys.exit(f"{name}: its result is of other images; run `dvc repro`")
+        if result.get("epoch_seconds") and result["provenance"]["device"] == "cpu":
             precision = result["provenance"]["precision"]
-            rate = 6e-9 * result["macs"] * 50_000 / result["epoch_seconds"]
+            rate = 1e-9 * json.loads(run("flops", name)) * 50_000 / result["epoch_seconds"]
             yield {
-                "run": path.parts[1],
+                "run": name,
                 "precision": precision,
                 "epoch, s": result["epoch_seconds"],
                 "GFLOP/s": rate,
@@ -96,7 +99,8 @@ def worker(*words: object) -> dict[str, float]:
 def run(*words: object) -> str:
     """The last line that this script prints as a process of its own."""
     command = [sys.executable, __file__, "--worker", *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # both loops on the processor
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return done.stdout.splitlines()[-1]
 
 
@@ -117,6 +121,21 @@ def measure_peaks() -> dict[str, float]:
         name = "bfloat16" if setting == "bfloat16" else "float32"
         peaks[name] = max(peaks.get(name, 0.0), 2e-9 * 2048**3 / median(times))
     return peaks
+
+
+def flops_an_image(name: str) -> float:
+    """Floating-point operations of the forward and the backward pass of one image."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from aebench.autoencoder import build_autoencoder, reconstruction_loss
+    from aebench.plugins import load_model
+
+    plan = read_json(plan_path(name, "train"), "aebench plan")
+    autoencoder = build_autoencoder(load_model(plan), (3, 32, 32), plan["build"]).train()
+    with FlopCounterMode(display=False) as counter:
+        reconstruction_loss(autoencoder, torch.rand(8, 3, 32, 32)).backward()
+    return counter.get_total_flops() / 8
 
 
 def built(model: str) -> "Autoencoder":
@@ -163,7 +182,7 @@ def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, fl
         optimizer,
         lambda done: min(
             (done + 1) / warm_up,
-            0.5 + 0.5 * math.cos(math.pi * max(0.0, (done - warm_up) / (EPOCHS * steps - warm_up))),
+            1 - (done - warm_up) / (EPOCHS * steps - warm_up),
         ),
     )
     random = np.random.default_rng(0)
@@ -213,6 +232,8 @@ if __name__ == "__main__":
                 result = notebook(model, *map(int, numbers))
             case ["peaks"]:
                 result = measure_peaks()
+            case ["flops", name]:
+                result = flops_an_image(name)
             case [recipe, model]:
                 result = aebench(model, recipe)
         print(json.dumps(result))
