@@ -33,11 +33,11 @@ def gpu_name() -> str | None:
 def choose(device: str, fast_bfloat16: bool, convolutions: bool) -> Execution:
     """The rule. `convolutions`: whether the model has 2-d ones, and no 3-d ones.
 
-    - bfloat16 where the device multiplies it faster than float32. A step of 256 images took 12.2 ms
-      with it instead of 27.9 (mlp), 18 instead of 25 (combo), 28.6 instead of 41.6 (cnn), and with
-      depth 1, which multiplies 40 times less, 4.7 instead of 6.4 (AMD EPYC, Zen 5, 2 cores).
+    - bfloat16 where the device multiplies it faster than float32. A step of 256 images took 22 ms
+      with it instead of 35 (mlp), 35 instead of 53 (combo), 45 instead of 86 (cnn), and with depth
+      1, which multiplies 40 times less, 8 instead of 10 (AMD EPYC, Zen 4, 2 cores).
     - channels_last for 2-d convolutions on a GPU. On a CPU, flattening their maps costs more than
-      it brings: 33.6 ms instead of 28.6 (cnn), 5.3 instead of 4.7 (depth 1).
+      it brings: 60 ms instead of 45 (cnn), 10 instead of 8 (depth 1).
     - Nothing is compiled: that takes 3 to 18 s at the start, and a C++ compiler.
     """
     return Execution(
