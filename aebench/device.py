@@ -54,7 +54,12 @@ def execution(module: nn.Module) -> Execution:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         fast = cpu_has_fast_bfloat16()
-    return choose(on, fast, {p.ndim for p in module.parameters()} & {4, 5} == {4})
+    return choose(on, fast, convolves_2d(module))
+
+
+def convolves_2d(module: nn.Module) -> bool:
+    """Whether channels_last fits: some weights have 4 dimensions, none has 5, which refuses it."""
+    return {p.ndim for p in module.parameters()} & {4, 5} == {4}
 
 
 def cpu_has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

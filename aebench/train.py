@@ -150,11 +150,11 @@ def fit_by_gradient(
     parameters = [p for p in autoencoder.parameters() if p.requires_grad]
     matrices = [p for p in parameters if p.ndim > 1 and min(p.flatten(1).shape) <= SHORT_SIDE]
     momenta = {p: torch.zeros_like(p) for p in matrices}
-    others = [p for p in parameters if p not in momenta]
     # The count is where the weights are, or the fused step refuses it on a GPU.
     moments = {
         p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
-        for p in others
+        for p in parameters
+        if p not in momenta
     }
     random = np.random.default_rng(seed)
     curve: list[tuple[float, float]] = []
@@ -181,26 +181,7 @@ def fit_by_gradient(
                     if p.grad is not None:
                         rate = share * recipe["muon_learning_rate"]
                         muon(p, p.grad, momentum, rate, recipe["weight_decay"])
-                # A parameter that the loss does not reach has no gradient and stays as it is.
-                used = [(p, g, *moments[p]) for p in others if (g := p.grad) is not None]
-                if used:
-                    weights, gradients, means, squares, counts = map(list, zip(*used, strict=True))
-                    adamw(
-                        weights,
-                        gradients,
-                        means,
-                        squares,
-                        [],
-                        counts,
-                        fused=True,
-                        amsgrad=False,
-                        beta1=0.9,
-                        beta2=0.999,
-                        lr=share * recipe["learning_rate"],
-                        weight_decay=recipe["weight_decay"],
-                        eps=1e-8,
-                        maximize=False,
-                    )
+                fused_adamw(moments, share * recipe["learning_rate"], recipe["weight_decay"])
             for p in parameters:
                 p.grad = None
             total += loss.detach()  # read once an epoch: a GPU is not waited for at each step
@@ -212,6 +193,35 @@ def fit_by_gradient(
                 f"epoch {epoch}/{epochs}: loss {curve[-1][0]:.5f}, {curve[-1][1]:.1f} s", flush=True
             )
     return curve
+
+
+def fused_adamw(
+    moments: dict[Tensor, tuple[Tensor, Tensor, Tensor]], rate: float, weight_decay: float
+) -> None:
+    """One step of AdamW, in place, with the mean, the square and the count of each parameter.
+
+    A parameter that the loss does not reach has no gradient and stays as it is.
+    """
+    used = [(p, p.grad, *state) for p, state in moments.items() if p.grad is not None]
+    if not used:
+        return
+    weights, gradients, means, squares, counts = map(list, zip(*used, strict=True))
+    adamw(
+        weights,
+        gradients,
+        means,
+        squares,
+        [],
+        counts,
+        fused=True,
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=rate,
+        weight_decay=weight_decay,
+        eps=1e-8,
+        maximize=False,
+    )
 
 
 def muon(p: Tensor, gradient: Tensor, momentum: Tensor, rate: float, weight_decay: float) -> None:

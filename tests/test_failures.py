@@ -9,6 +9,8 @@ import psutil
 import pytest
 from conftest import LIGHT
 
+from aebench.errors import is_machine_failure
+
 BROKEN = """\
 import os, time
 import torch
@@ -104,6 +106,10 @@ def test_failure_of_the_machine_is_not_a_result(broken, fault):
     assert done.stderr.startswith("aebench: error: train: the machine failed, not the model:")
     assert done.stderr.count("\n") == 1
     assert not list(workspace.folder.glob(f"r*s/{fault}/0/*"))
+
+
+def test_device_side_assert_is_the_models_failure():
+    assert not is_machine_failure(RuntimeError("CUDA error: device-side assert triggered"))
 
 
 def test_full_disk_is_not_a_result(light):

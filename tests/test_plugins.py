@@ -11,6 +11,7 @@ import torch
 from conftest import LIGHT, ROOT
 
 from aebench.autoencoder import build_autoencoder, reconstruction_loss, sizes
+from aebench.device import convolves_2d
 from aebench.errors import Refused
 from aebench.plugins import load_plugins
 
@@ -53,7 +54,7 @@ def test_model_keeps_the_contract(name, shape, given):
         autoencoder.train()
         # Once a model as on a GPU, too: under autocast, channels last.
         for bfloat16 in (False, True) if shape == SHAPES[-1] else (False,):
-            if bfloat16 and {p.ndim for p in autoencoder.parameters()} & {4, 5} == {4}:
+            if bfloat16 and convolves_2d(autoencoder):
                 autoencoder.to(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, bfloat16):
                 loss = reconstruction_loss(autoencoder, images)

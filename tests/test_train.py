@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aebench.autoencoder import Autoencoder
-from aebench.device import Execution, choose, cpu_has_fast_bfloat16
+from aebench.device import Execution, choose, convolves_2d, cpu_has_fast_bfloat16
 from aebench.train import QUINTIC, fit_by_gradient, orthogonal
 
 
@@ -26,6 +26,11 @@ from aebench.train import QUINTIC, fit_by_gradient, orthogonal
 )
 def test_rule_of_precision_and_layout(machine, convolutions, expected):
     assert choose(*machine, convolutions) == Execution(machine[0], *expected)
+
+
+def test_channels_last_is_for_models_with_2d_convolutions_alone():
+    assert convolves_2d(nn.Conv2d(1, 1, 3)) and not convolves_2d(nn.Linear(1, 1))
+    assert not convolves_2d(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv3d(1, 1, 3)))
 
 
 @pytest.mark.parametrize(
