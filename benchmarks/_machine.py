@@ -40,7 +40,9 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def need_cifar10() -> None:
+def need_cifar10() -> dict[str, Any]:
+    """What `prepare` says of its images; exit where they are not the full CIFAR-10."""
     meta = read_json(PREPARED / "meta.json", "dvc exp run -S dataset=cifar10")
     if (meta["num_train"], meta["num_test"], meta["shape"]) != (50000, 10000, [3, 32, 32]):
         sys.exit(f"needs the full CIFAR-10 in data/prepared, found {meta['shape']}")
+    return meta

@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     from aebench.autoencoder import Autoencoder
 
 EPOCHS, REPEATS, BATCH, RATE, PROBE = 2, 3, 128, 1e-3, 60
-DATA = PREPARED / "meta.json"
 MODELS = ("mlp", "combo", "cnn")
 
 
 def main() -> None:
     asked = arguments(__doc__)
-    need_cifar10()
+    data_hash = need_cifar10()["data_hash"]
     rows = []
     for model in MODELS:
         probes = {}
@@ -69,16 +68,15 @@ def main() -> None:
         )
     peaks = json.loads(run("peaks"))
     tables = {f"Seconds an epoch, medians of {REPEATS} alternating runs": rows}
-    tables["Share of the GEMM peak in training"] = list(shares(peaks))
+    tables["Share of the GEMM peak in training"] = list(shares(peaks, data_hash))
     show(asked.json, tables, gemm_gflops=peaks)
 
 
-def shares(peaks: dict[str, float]) -> Iterator[dict[str, Any]]:
+def shares(peaks: dict[str, float], data_hash: str) -> Iterator[dict[str, Any]]:
     """What an epoch multiplies, without the optimizer, over epoch_seconds and the peak."""
-    plan, data = (read_json(path, "dvc repro") for path in (PLAN / "report.json", DATA))
-    for name in plan["runs"]:
+    for name in read_json(PLAN / "report.json", "dvc repro")["runs"]:
         result = read_json(result_path(name, 0, "train.json"), "dvc repro")
-        if result["data_hash"] != data["data_hash"]:
+        if result["data_hash"] != data_hash:
             sys.exit(f"{name}: its result is of other images; run `dvc repro`")
         if result.get("epoch_seconds") and result["provenance"]["device"] == "cpu":
             precision = result["provenance"]["precision"]
