@@ -1,11 +1,13 @@
 """Where and how a model computes: chosen by a fixed rule, never by a stopwatch in the run."""
 
 import ctypes
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.utils.deterministic
 from torch import nn
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -96,3 +98,17 @@ def keep_freed_memory() -> None:
 def exact_float32() -> None:
     """Keep a GPU's convolutions from rounding to TF32, which torch lets them by default."""
     torch.backends.cudnn.allow_tf32 = False
+
+
+def deterministic() -> None:
+    """Make the same training give the same bits on the same machine, threads and precision.
+
+    An operation that has no such form warns and is used as it is. To be called before the first
+    product on a GPU.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # docs.nvidia.com/cuda/cublas
+    torch.backends.cudnn.benchmark = False
+    # use_deterministic_algorithms does the same and imports the compiler for it, 1.6 s.
+    torch.set_deterministic_debug_mode("warn")
+    # Memory is then filled before its first use, to show its wrong use: the plug-in's own affair.
+    torch.utils.deterministic.fill_uninitialized_memory = False

@@ -5,7 +5,6 @@ import hashlib
 import math
 import statistics
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +26,14 @@ from aebench.autoencoder import (
     sizes,
     weights_bytes,
 )
-from aebench.device import FORMATS, Execution, execution, gpu_name, keep_freed_memory
+from aebench.device import (
+    FORMATS,
+    Execution,
+    deterministic,
+    execution,
+    gpu_name,
+    keep_freed_memory,
+)
 from aebench.errors import Failure, failure_reason
 from aebench.files import (
     PREPARED,
@@ -40,6 +46,7 @@ from aebench.files import (
 )
 from aebench.plugins import load_model
 from aebench.provenance import provenance
+from aebench.timing import Stopwatch, Usage, facts
 
 WARM_UP = 0.05  # of all steps: the learning rate rises linearly, then falls linearly to 0
 FIT_BATCH = 1000  # images per batch of a model that fits itself
@@ -63,12 +70,13 @@ def train(run: str, seed: int) -> None:
     # Mapped, whatever its size; "c" because torch warns of memory that it must not write.
     images = torch.from_numpy(np.load(PREPARED / "train_images.npy", mmap_mode="c"))
     keep_freed_memory()
+    deterministic()
     status, weights = "ok", b""
     try:
-        facts, weights, chosen = trained(plan, tuple(meta["shape"]), images, seed)
+        found, weights, chosen = trained(plan, tuple(meta["shape"]), images, seed)
         how = dataclasses.asdict(chosen)
     except Exception as error:
-        status, facts, how = f"failed: {failure_reason(error)}", {}, {}
+        status, found, how = f"failed: {failure_reason(error)}", {}, {}
         print(f"aebench: train {run} {seed}: {status}", file=sys.stderr)
     with Outs() as outs:
         outs.write(run_path(run, seed, "weights.safetensors"), weights)
@@ -81,7 +89,7 @@ def train(run: str, seed: int) -> None:
             "data_hash": meta["data_hash"],
             "weights_hash": hashlib.sha256(weights).hexdigest(),
         }
-        outs.write_json(result_path(run, seed, "train.json"), head | facts | {"provenance": origin})
+        outs.write_json(result_path(run, seed, "train.json"), head | found | {"provenance": origin})
 
 
 def trained(
@@ -90,22 +98,23 @@ def trained(
     """What train.json says of the trained model, its weights, and how it was computed."""
     torch.manual_seed(seed)
     autoencoder = build_autoencoder(load_model(plan), shape, plan["build"])
-    facts = sizes(autoencoder, shape)
+    found = sizes(autoencoder, shape)
     how = execution(autoencoder)
-    start = time.perf_counter()
+    whole = Stopwatch()
     if hasattr(autoencoder, "fit"):
         how = Execution("cpu", "float32", "contiguous")
         autoencoder.fit(Batches(images))
-        facts |= times([])
+        curve = []
     else:
-        facts |= times(fit_by_gradient(autoencoder, images, seed, plan["train"], how))
+        curve = fit_by_gradient(autoencoder, images, seed, plan["train"], how)
         autoencoder.to("cpu")
-    facts["train_seconds"] = time.perf_counter() - start
+    used = whole.read()
+    found |= times(curve) | {"train_seconds": used.seconds, "train_contended": used.contended}
     if not all(t.isfinite().all() for t in autoencoder.state_dict().values()):
         raise Failure("the trained weights are not finite")
     check_reload(autoencoder, build_autoencoder(load_model(plan), shape, plan["build"]))
-    facts["note"] = getattr(autoencoder, "note", None)
-    return facts, weights_bytes(autoencoder, shape), how
+    found["note"] = getattr(autoencoder, "note", None)
+    return found, weights_bytes(autoencoder, shape), how
 
 
 def check_reload(trained: Autoencoder, fresh: Autoencoder) -> None:
@@ -132,8 +141,8 @@ class Batches:
 
 def fit_by_gradient(
     autoencoder: Autoencoder, images: Tensor, seed: int, recipe: dict[str, Any], how: Execution
-) -> list[tuple[float, float]]:
-    """The training loop. (mean loss, seconds) of each epoch.
+) -> list[tuple[float, Usage]]:
+    """The training loop. Mean loss and time of each epoch.
 
     Muon for the matrices, AdamW for the rest; linear warm-up, then linear decay to 0. An epoch is
     every image once in a new random order; the images that do not fill a last batch are left out
@@ -157,9 +166,9 @@ def fit_by_gradient(
         if p not in momenta
     }
     random = np.random.default_rng(seed)
-    curve: list[tuple[float, float]] = []
+    curve: list[tuple[float, Usage]] = []
     for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
+        stopwatch = Stopwatch()
         shuffled = torch.from_numpy(random.permutation(len(images))).to(how.device)
         total = torch.zeros((), device=how.device)
         for step in tqdm(range(steps), f"epoch {epoch}/{epochs}", leave=False, disable=None):
@@ -185,13 +194,12 @@ def fit_by_gradient(
             for p in parameters:
                 p.grad = None
             total += loss.detach()  # read once an epoch: a GPU is not waited for at each step
-        curve.append((total.item() / steps, time.perf_counter() - start))
-        if not math.isfinite(curve[-1][0]):
-            raise Failure(f"the loss is {curve[-1][0]} in epoch {epoch}")
+        mean, used = total.item() / steps, stopwatch.read()
+        curve.append((mean, used))
+        if not math.isfinite(mean):
+            raise Failure(f"the loss is {mean} in epoch {epoch}")
         if not sys.stderr.isatty():
-            print(
-                f"epoch {epoch}/{epochs}: loss {curve[-1][0]:.5f}, {curve[-1][1]:.1f} s", flush=True
-            )
+            print(f"epoch {epoch}/{epochs}: loss {mean:.5f}, {used.seconds:.1f} s", flush=True)
     return curve
 
 
@@ -258,19 +266,21 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return result if len(matrix) <= matrix.shape[1] else result.T
 
 
-def times(curve: list[tuple[float, float]]) -> dict[str, Any]:
+def times(curve: list[tuple[float, Usage]]) -> dict[str, Any]:
     """epoch_seconds: the median without the first epoch (of one epoch: that one), and the spread.
 
     The spread is the median absolute deviation from that median; blank for a single epoch.
     """
-    seconds = [s for _, s in curve]
-    timed = seconds[1:] or seconds
-    median = statistics.median(timed) if timed else None
-    spread = statistics.median(abs(s - median) for s in timed) if timed[1:] and median else None
+    usages = [used for _, used in curve]
+    timed = usages[1:] or usages
+    seconds = [used.seconds for used in timed]
+    median = statistics.median(seconds) if seconds else None
+    spread = statistics.median(abs(s - median) for s in seconds) if seconds[1:] and median else None
     return {
         "epoch_seconds": median,
         "epoch_seconds_mad": spread,
         "epochs_timed": len(timed),
-        "all_epoch_seconds": seconds,
+        "all_epoch_seconds": [used.seconds for used in usages],
         "losses": [loss for loss, _ in curve],
+        "timing": facts(timed),
     }

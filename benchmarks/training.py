@@ -220,7 +220,7 @@ def aebench(model: str, recipe: str) -> dict[str, float]:
     images = torch.from_numpy(np.load(PREPARED / "train_images.npy", mmap_mode="c"))
     how = execution(autoencoder)
     curve = train.fit_by_gradient(autoencoder, images, 0, settings, how)
-    return {"epoch": curve[-1][1], "loss": curve[-1][0]}
+    return {"epoch": curve[-1][1].seconds, "loss": curve[-1][0]}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""What a piece of work took, and whether its process got its cores meanwhile."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+# Contended is what waited for cores that others used: both shares above this. On an idle machine
+# they are 0.003 and 0.01 in training, beside one process that keeps one of two cores busy 0.34 and
+# 0.34 (benchmarks/contention.txt). Threads of one search wait for one another, too, but then
+# nobody else computes.
+CONTENDED = 0.05
+CORES = psutil.cpu_count() or 1
+TICKS = 0.02  # seconds, what the system's count of busy time may be off
+TASKS = Path("/proc/self/task")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Seconds on the clock, of CPU in all threads, and in which these waited for a core.
+
+    `others_seconds`: of CPU in all other processes of the machine; `involuntary_switches`: how
+    often a thread lost its core. None where the system does not tell: Linux tells all.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    others_seconds: float
+    waited_seconds: float | None
+    involuntary_switches: int | None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.seconds + other.seconds,
+            self.cpu_seconds + other.cpu_seconds,
+            self.others_seconds + other.others_seconds,
+            add(self.waited_seconds, other.waited_seconds),
+            add(self.involuntary_switches, other.involuntary_switches),
+        )
+
+    @property
+    def waited_share(self) -> float | None:
+        """Waiting for a core / (waiting + computing)."""
+        if self.waited_seconds is None:
+            return None
+        return self.waited_seconds / max(self.waited_seconds + self.cpu_seconds, 1e-9)
+
+    @property
+    def others_share(self) -> float:
+        """What other processes took of all cores."""
+        return max(0.0, self.others_seconds - TICKS) / max(self.seconds * CORES, 1e-9)
+
+    @property
+    def contended(self) -> bool | None:
+        """Whether others had the cores that it waited for; None where the system does not tell."""
+        if self.waited_share is None:
+            return None
+        return min(self.waited_share, self.others_share) > CONTENDED
+
+
+class Stopwatch:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self.waited = waited()
+        self.switches = switches()
+        self.busy = busy()
+        self.cpu = time.process_time()
+        self.start = time.perf_counter()
+
+    def read(self) -> Usage:
+        """What was used since the start."""
+        seconds = time.perf_counter() - self.start
+        cpu = time.process_time() - self.cpu
+        others = busy() - self.busy - cpu
+        now = waited()
+        # Of a thread that has ended meanwhile nothing is known; those of the libraries stay.
+        delay = sum(w - self.waited.get(task, 0) for task, w in now.items()) / 1e9 if now else None
+        count = switches()
+        preempted = None if count is None or self.switches is None else count - self.switches
+        return Usage(seconds, cpu, others, delay, preempted)
+
+
+def waited() -> dict[str, int]:
+    """Nanoseconds each thread of this process has been ready without a core; empty if not told."""
+    found = {}
+    for task in TASKS.glob("*/schedstat"):
+        try:
+            found[task.parent.name] = int(task.read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            continue  # the thread has just ended
+    return found
+
+
+def busy() -> float:
+    """CPU seconds of all processes of the machine, and what its host kept from it."""
+    found = psutil.cpu_times()
+    names = "user", "nice", "system", "irq", "softirq", "steal"
+    return sum(getattr(found, name, 0.0) for name in names)
+
+
+def switches() -> int | None:
+    """How often the system took a core from a thread of this process."""
+    return resource and resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def add(one: Any, other: Any) -> Any:
+    """The sum; None if one is not known."""
+    return None if one is None or other is None else one + other
+
+
+def facts(usages: Sequence[Usage]) -> dict[str, Any]:
+    """What a result says of its timed pieces: their means, and the load average at the end.
+
+    `contended` when half of them or more were: the median of the others is then lost.
+    """
+    if not usages:
+        return {}
+    total = sum(usages[1:], usages[0])
+    marks = [usage.contended for usage in usages]
+    return {
+        "cpu_seconds": total.cpu_seconds / len(usages),
+        "waited_share": total.waited_share,
+        "others_share": total.others_share,
+        "involuntary_switches": total.involuntary_switches,
+        "load_average": psutil.getloadavg()[0],
+        "contended": None if None in marks else 2 * sum(map(bool, marks)) >= len(marks),
+    }
