@@ -1,11 +1,17 @@
 """Neighbours are exact and the same for both backends; the vote's ties are decided."""
 
+import json
+
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import cosine_similarity
 
-from aebench.knn import METRICS, search, vote
+from aebench.geometry import METRICS, geometry, latent_health
+from aebench.knn import search, vote
+from aebench.probe import probe
 
 BACKENDS = ["faiss", "sklearn"]
+KINDS = ["grid", "collapsed", "far", "near ties", "normal", "digits", "digits, PCA"]
 
 
 def reference(bank, queries, k):
@@ -26,6 +32,13 @@ def codes(kind):
         return np.ones((300, 8), np.float32), np.ones((20, 8), np.float32)
     if kind == "far":  # the common offset eats float32's digits
         return (random.normal(1e4, 1e-2, (n, 16)).astype(np.float32) for n in (500, 50))
+    if kind.startswith("digits"):  # real ones: whole numbers tie often, principal axes nearly
+        from sklearn.datasets import load_digits
+
+        images = load_digits().data
+        if kind == "digits, PCA":
+            images = (images - images.mean(axis=0)) @ np.linalg.eigh(np.cov(images.T))[1][:, -10:]
+        return images[:1500].astype(np.float32), images[1500:1600].astype(np.float32)
     if kind == "near ties":  # distances that differ in the last digit
         bank = np.repeat(random.normal(0, 1, (30, 12)), 20, axis=0)
         bank += random.normal(0, 3e-8, bank.shape)
@@ -33,7 +46,7 @@ def codes(kind):
     return (random.normal(0, 1, (n, 32)).astype(np.float32) for n in (1000, 100))
 
 
-@pytest.mark.parametrize("kind", ["grid", "collapsed", "far", "near ties", "normal"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 10, 250])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_neighbours_are_those_of_the_definition(kind, k, backend):
@@ -75,8 +88,9 @@ def test_cosine_ranks_by_similarity_and_a_zero_code_has_none(metric, backend):
     bank = np.vstack([bank, np.zeros((1, 5))])  # the mean stays 0: a zero code
     queries = np.vstack([random.normal(0, 2, (30, 5)), np.zeros((1, 5))])
     similar = cosine_similarities(bank, queries, metric == "whitened-cosine")
-    moved = METRICS[metric](bank.astype(np.float64), queries)
-    found = search(*moved, 20, backend)
+    shape = geometry(bank)
+    near, asked = (METRICS[metric](a, side, shape) for side, a in enumerate((bank, queries)))
+    found = search(near, asked, 20, backend)
     expected = np.sort(similar, axis=1)[:, ::-1][:, :20]
     got = np.take_along_axis(similar, found, axis=1)
     assert np.abs(got - expected).max() < 1e-5
@@ -89,3 +103,63 @@ def test_pixels_are_not_stored_twice_and_both_backends_agree(baseline):
     baseline.run("aebench", "plan")
     baseline.run("aebench", "knn", "pixels", "0")
     assert (np.load(baseline / "results/pixels/0/outcomes.npy") == before).all()
+
+
+def accuracy(nearest, labels, truth):
+    return float(np.mean(vote(labels[nearest]) == truth))
+
+
+def test_panel_probe_and_health_are_those_of_the_codes(finished):
+    found = json.loads((finished / "results/cnn-latent10/0/knn.json").read_text())
+    assert found["panel"]["l2"]["10"] == found["accuracy"]
+    bank, queries = (
+        np.load(finished / f"runs/cnn-latent10/0/{split}_codes.npy").astype(np.float64)
+        for split in ("train", "test")
+    )
+    labels, truth = (
+        np.load(finished / f"data/prepared/{split}_labels.npy") for split in ("train", "test")
+    )
+    bank, queries = bank - bank.mean(axis=0), queries - bank.mean(axis=0)
+    factor = np.linalg.cholesky(np.linalg.inv(bank.T @ bank / len(bank)))
+    for metric, similarity in {
+        "l2": -np.square(queries[:, None] - bank).sum(axis=2),
+        "cosine": cosine_similarity(queries, bank),
+        "whitened-cosine": cosine_similarity(queries @ factor, bank @ factor),
+    }.items():
+        order = np.argsort(-similarity, axis=1)
+        for k in (1, 5, 10, 20, 50):
+            expected = accuracy(order[:, :k], labels, truth)
+            # One image whose neighbours are equally far may fall to either side.
+            assert abs(found["panel"][metric][str(k)] - expected) < 1.5 / len(truth), (metric, k)
+    singular = np.linalg.svd(bank, compute_uv=False)
+    shares = singular / singular.sum()
+    assert found["effective_rank"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    norms = np.linalg.norm(bank, axis=1)
+    assert found["norm_spread"] == pytest.approx(norms.std() / norms.mean())
+    assert found["dead_dimensions"] == 0
+    assert 0.5 < found["probe_accuracy"] < 1
+
+
+def test_health_of_constructed_codes():
+    angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles), 1e-4 * np.sin(angles), 0 * angles], axis=1)
+    found = latent_health(circle, geometry(circle))
+    assert found["effective_rank"] == pytest.approx(2, abs=1e-3)
+    assert found["dead_dimensions"] == 2
+    assert found["norm_spread"] == pytest.approx(0, abs=1e-7)
+
+
+def test_equal_codes_are_searched_and_probed_all_the_same():
+    codes = np.full((60, 4), 0.3, np.float32)
+    shape = geometry(codes)
+    assert latent_health(codes, shape) == {
+        "effective_rank": 0,
+        "dead_dimensions": 4,
+        "norm_spread": 0,
+    }
+    for metric in METRICS.values():
+        near, asked = metric(codes, 0, shape), metric(codes[:5], 1, shape)
+        assert (search(near, asked, 3, "faiss") == [0, 1, 2]).all()
+    labels = np.repeat([0, 1, 1], 20)
+    assert (probe(codes, labels, codes[:5], shape) == 1).all()  # the largest class
+    assert probe(codes, np.ones(60, int), codes[:5], shape) is None
