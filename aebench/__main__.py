@@ -1,4 +1,4 @@
-"""The command line: a verb per stage, and `list`."""
+"""The command line: a verb per stage, `verify` and `list`."""
 
 import argparse
 import gc
@@ -19,6 +19,7 @@ VERBS = {
     "encode": "encode all images with a trained run",
     "knn": "search the codes of a run and vote",
     "report": "render reports/ from the results",
+    "verify": "train a run again and compare",
     "list": "show models, data sets and runs, and what failed to load",
 }
 PER_RUN = ("train", "encode", "knn")
@@ -91,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
         if verb in PER_RUN:
             command.add_argument("run", help="a name under runs: in params.yaml")
             command.add_argument("seed", type=int, help="one of its seeds")
+        if verb == "verify":
+            command.add_argument("run", help="a name under runs: in params.yaml")
+            words = "one of its seeds; the first unless given"
+            command.add_argument("seed", type=int, nargs="?", help=words)
     return found
 
 

@@ -58,7 +58,7 @@ def test_training_does_not_import_the_compiler(baseline):
 def test_dvc_stages_are_the_verbs():
     stages = re.findall(r"^  (\w+):", (ROOT / "dvc.yaml").read_text(), re.MULTILINE)
     assert stages == STAGES
-    assert list(VERBS) == [*STAGES, "list"]
+    assert list(VERBS) == [*STAGES, "verify", "list"]
     for stage in STAGES:
         assert (PACKAGE / f"{stage}.py").is_file()
 

@@ -1,0 +1,64 @@
+"""`aebench verify` trains again and tells whether the result is the same."""
+
+import json
+
+import numpy as np
+
+
+def test_trained_run_matches_bit_for_bit(baseline):
+    before = sorted(path for path in baseline.folder.rglob("*") if ".git" not in path.parts)
+    done = baseline.run("aebench", "verify", "cnn-latent10")
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("run 'cnn-latent10', seed 0: matches bit for bit: weights, codes and")
+    assert sorted(path for path in baseline.folder.rglob("*") if ".git" not in path.parts) == before
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_other_weights_on_the_same_machine_do_not_match(baseline):
+    path = baseline / "results/mlp/0/train.json"
+    edit(path, lambda train: train.update(weights_hash="0" * 64))
+    done = baseline.run("aebench", "verify", "mlp", "0", ok=False)
+    (line,) = done.stderr.splitlines()
+    assert "does not match: other weights_hash on the same machine" in line
+
+
+def test_elsewhere_a_tolerance_decides(baseline):
+    folder = baseline / "results/mlp/0"
+    edit(folder / "train.json", lambda t: t.update(weights_hash="0" * 64))
+    edit(folder / "train.json", lambda t: t["provenance"].update(cpu="another"))
+    done = baseline.run("aebench", "verify", "mlp")
+    last = done.stdout.splitlines()[-1]
+    assert "matches within the tolerance" in last and "train cpu: 'another', now" in last
+    edit(folder / "encode.json", lambda encode: encode.update(mse=1.2 * encode["mse"]))
+    (line,) = baseline.run("aebench", "verify", "mlp", ok=False).stderr.splitlines()
+    assert "does not match" in line and "allowed there: MSE" in line
+
+
+def test_what_cannot_be_verified_is_said_in_a_line(baseline):
+    for arguments, words in (
+        (["ml"], "unknown run 'ml' (did you mean 'mlp'?)"),
+        (["mlp", "7"], "results/mlp/7/train.json: not there; run `dvc repro` first"),
+    ):
+        (line,) = baseline.run("aebench", "verify", *arguments, ok=False).stderr.splitlines()
+        assert words in line
+    source = baseline / "plugins/mlp.py"
+    source.write_text(source.read_text().replace("nn.GELU()", "nn.ReLU()"))
+    (line,) = baseline.run("aebench", "verify", "mlp", ok=False).stderr.splitlines()
+    assert "the result of train is of other settings, plug-ins or code" in line
+
+
+def test_two_processes_train_the_same_bits(baseline):
+    """Away from DVC and with more than one thread, as a user's machine has it."""
+    weights = baseline / "runs/cnn-latent10/0/weights.safetensors"
+    baseline.env["OMP_NUM_THREADS"] = "2"
+    found = []
+    for _ in range(2):
+        baseline.run("aebench", "train", "cnn-latent10", "0")
+        found.append(weights.read_bytes())
+    assert found[0] == found[1]
+    assert np.frombuffer(found[0], np.uint8).size > 100_000
