@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s faster to import
 
 from aebench.results import Point
+from aebench.uncertainty import interval
 
 REFERENCE_STYLES = {"pca": {"color": "black", "linestyle": "--", "marker": "s"}}
 
@@ -58,6 +59,29 @@ def loss_curves(curves: dict[str, list[float]]) -> bytes:
     return png(figure)
 
 
+def confusion(names: list[str], matrices: dict[str, np.ndarray]) -> bytes:
+    """For each run the images of each class by the class they are taken for, % of the row."""
+    columns = min(3, len(matrices))
+    lines = -(-len(matrices) // columns)
+    figure = Figure(figsize=(4.6 * columns, 4.6 * lines), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
+    few = len(names) <= 12  # more are not readable at this size
+    for axis, (run, matrix) in zip(axes, matrices.items(), strict=False):
+        shares = 100 * matrix / matrix.sum(axis=1, keepdims=True)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        axis.set_title(run, fontsize=10)
+        axis.set_xticks(range(len(names)) if few else [], names if few else [], rotation=90)
+        axis.set_yticks(range(len(names)) if few else [], names if few else [])
+        axis.tick_params(labelsize=8, length=0)
+        if few:
+            for (row, column), value in np.ndenumerate(shares):
+                color = "white" if value > 55 else "black"
+                axis.text(column, row, f"{value:.0f}", color=color, fontsize=7, ha="center")
+    for axis in axes[len(matrices) :]:
+        axis.set_visible(False)
+    return png(figure)
+
+
 def sweep(name: str, groups: list[list[Point]], pixels: Point | None) -> bytes:
     """MSE and accuracy over a numeric parameter, a line a group; raw pixels as a level."""
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -71,15 +95,16 @@ def sweep(name: str, groups: list[list[Point]], pixels: Point | None) -> bytes:
     ):
         values: list[float] = []
         for group in groups:
-            found = [(p.settings[name], p.mean(column)) for p in group]
+            found = [(p.settings[name], interval(p.per_image(column))) for p in group if p.ok]
             # A log axis has no room for 0, and below 1e-5 the representation is exact.
             least = 1e-5 if column == "mse" else 0
-            line = [(x, max(y * factor, least)) for x, y in found if y is not None]
-            values += [y for _, y in line]
+            line = [(x, max(y.mean * factor, least), (y.half or 0) * factor) for x, y in found]
+            values += [y for _, y, _ in line]
             model = group[0].settings["model"]
             style: dict[str, Any] = REFERENCE_STYLES.get(model, {"marker": "o"})
             label_of = model if models.count(model) == 1 else f"{model} ({group[0].names[0]}, ...)"
-            axis.plot(*zip(*line, strict=True), label=label_of, **style) if line else None
+            if line:
+                axis.errorbar(*zip(*line, strict=True), label=label_of, capsize=3, **style)
         if column == "accuracy" and pixels and (level := pixels.mean(column)) is not None:
             axis.axhline(level * factor, color="grey", linestyle=":", label="raw pixels")
         ticks = sorted({point.settings[name] for group in groups for point in group})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,40 @@ class Point:
         """The rows of the seeds that did not fail."""
         return [row for row in self.rows if row["status"] == "ok"]
 
+    @cached_property
+    def outcomes(self) -> list[np.ndarray]:
+        """The records of outcomes.npy (N_test,), per seed that did not fail.
+
+        One alone where they are equal: of a model that does not depend on the seed.
+        """
+        found = [np.load(result_path(row["run"], row["seed"], "outcomes.npy")) for row in self.ok]
+        return found[:1] if all((one == found[0]).all() for one in found) else found
+
+    def per_image(self, column: str) -> np.ndarray:
+        """mse, psnr (dB) or accuracy (0 or 1) of each image: float64 (outcomes, N_test)."""
+        found = np.stack(self.outcomes)
+        if column == "accuracy":
+            return (found["label"] == found["prediction"]).astype(np.float64)
+        errors = found["squared_error"].astype(np.float64)
+        return errors if column == "mse" else psnr(errors)
+
+    @property
+    def latent(self) -> int | None:
+        """Floats per code: the plan's or the counted ones."""
+        return self.settings.get("latent", self.first("latent"))
+
     @property
     def is_reference(self) -> bool:
         """Whether nothing was trained by gradient: PCA, pixels, an untrained network."""
         return not self.settings.get("train.epochs")
 
+    def values(self, column: str) -> list[float]:
+        """The figure of each seed that has it."""
+        return [row[column] for row in self.ok if row.get(column) is not None]
+
     def mean(self, column: str) -> float | None:
         """The mean over the seeds that have the figure."""
-        values = [row[column] for row in self.ok if row.get(column) is not None]
+        values = self.values(column)
         return float(np.mean(values)) if values else None
 
     def first(self, column: str) -> Any:
@@ -103,14 +130,20 @@ def row(run: str, seed: int, data: dict[str, Any], results: dict[str, Path]) -> 
         for source, columns in (
             (train, ["num_params", "model_bytes", "epoch_seconds"]),
             (encode, ["mse", "psnr"]),
-            (knn, ["accuracy"]),
-            (train, ["epoch_seconds_mad", "epochs_timed", "train_seconds", "macs"]),
-            (train, [f"{h}_{f}" for f in HALVES for h in ("encoder", "decoder")]),
+            (knn, ["accuracy", "probe_accuracy"]),
+            (train, ["epoch_seconds_mad", "epochs_timed", "train_seconds", "train_contended"]),
+            (train, ["macs", *(f"{h}_{f}" for f in HALVES for h in ("encoder", "decoder"))]),
             (encode, ["encode_images_per_second"]),
-            (knn, ["k", "metric", "backend", "knn_seconds", "query_seconds", "bank_bytes"]),
+            (knn, ["knn_seconds", "query_seconds", "bank_bytes", *HEALTH]),
         )
         for column in columns
     }
+    for timed, source in zip(TIMED, (train, encode, knn), strict=True):
+        timing = source.get("timing") or {}
+        figures |= {f"{timed}_{column}": timing.get(column) for column in TIMING}
+        figures[f"{timed}_machine"] = machine(source["provenance"])
+    for metric, accuracies in (knn.get("panel") or {}).items():
+        figures |= {panel_column(metric, k): value for k, value in accuracies.items()}
     return {
         **first,
         **figures,
@@ -134,6 +167,18 @@ def row(run: str, seed: int, data: dict[str, Any], results: dict[str, Path]) -> 
     }
 
 
+TIMED = "epoch", "encode", "knn"  # what train, encode and knn measure
+TIMING = (
+    "cpu_seconds",
+    "waited_share",
+    "others_share",
+    "involuntary_switches",
+    "load_average",
+    "contended",
+)
+METRICS = "l2", "cosine", "whitened-cosine"  # of the panel
+PANEL_K = 1, 5, 10, 20, 50
+HEALTH = "effective_rank", "dead_dimensions", "norm_spread"
 HALVES = ("params", "bytes", "macs", "layers")
 PROTOCOL = 1  # DESIGN: a change of what a figure means makes it 2
 RECIPE = (
@@ -145,6 +190,22 @@ RECIPE = (
     "horizontal_flip",
 )
 ORIGIN = "commit", "dirty", "cpu", "gpu", "cores", "threads", "device", "precision", "layout"
+
+
+def machine(origin: Row) -> str:
+    """What must agree for times to be compared."""
+    gpu = f", {origin['gpu']}" if origin.get("gpu") else ""
+    return f"{origin['cpu']}, {origin['cores']} cores, {origin['threads']} threads{gpu}"
+
+
+def panel_column(metric: str, k: str | int) -> str:
+    """The column of results.csv for a cell of the panel."""
+    return f"accuracy_{metric}_k{k}"
+
+
+def psnr(errors: np.ndarray) -> np.ndarray:
+    """dB of each image's mean squared error, 100 at most."""
+    return -10 * np.log10(np.maximum(errors, 1e-10))
 
 
 def points(rows: Iterable[Row]) -> list[Point]:
@@ -170,20 +231,20 @@ def settings(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return flat | {f"knn.{key}": plans["knn"][key] for key in ("k", "metric", "backend")}
 
 
-def studies(all_points: list[Point]) -> dict[str, list[list[Point]]]:
+def swept(all_points: list[Point]) -> dict[str, list[list[Point]]]:
     """Parameter -> groups of points that differ in that parameter alone, by its value.
 
     The representation size and the depth come first. An untrained network is a reference, not the
     point at 0 epochs of a study.
     """
-    swept = [p for p in all_points if p.settings.get("train.epochs") != 0]
+    trained = [p for p in all_points if p.settings.get("train.epochs") != 0]
     names = ["latent", "depth"] + sorted(
-        {n for p in swept for n in p.settings} - {"model", "latent", "depth"}
+        {n for p in trained for n in p.settings} - {"model", "latent", "depth"}
     )
     found: dict[str, list[list[Point]]] = {}
     for name in names:
         groups: dict[str, list[Point]] = {}
-        for point in swept:
+        for point in trained:
             if name in point.settings:
                 others = {k: v for k, v in point.settings.items() if k != name}
                 groups.setdefault(json.dumps(others, sort_keys=True), []).append(point)
