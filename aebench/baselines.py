@@ -1,5 +1,6 @@
 """What every figure is held against: PCA of the same size, raw pixels, the untrained network."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def in_words(found: Interval) -> str:
     """`+5.4 ± 0.2`, with what a negative or an unclear one means; in percent or points."""
     text = estimate(found, "{:+.1f}", 100)
     if found.half is not None and abs(found.mean) <= found.half:
-        return f"{text}, like PCA"
+        return f"{text}, not told from PCA"
     return f"{text}, **worse than PCA**" if found.mean < 0 else text
 
 
@@ -86,8 +87,8 @@ def skill_columns(points: Sequence[Point]) -> tuple[Column, Column]:
         return in_words(accuracy_skill(point, points)) if has_skill(point, points) else ""
 
     return (
-        Column("skill, %", mse, "1 - MSE / MSE of PCA with as many floats"),
-        Column("over PCA, points", accuracy, "accuracy - that of PCA with as many floats"),
+        Column("skill, %", mse, "1 - MSE / MSE of PCA with as many floats, paired"),
+        Column("over PCA, points", accuracy, "accuracy - that of PCA with as many floats, paired"),
     )
 
 
@@ -104,26 +105,36 @@ def skills(row: Row, points: Sequence[Point]) -> Row:
     return found
 
 
-def missing(points: Sequence[Point], taken: Sequence[str]) -> str:
+def missing(points: Sequence[Point], plan: dict[str, Any]) -> str:
     """The lines to add under `runs:` for baselines that are not there; empty if all are."""
     wanted: dict[str, list[str]] = {}
     trained = [point for point in points if not point.is_reference]
 
-    def add(name: str, lines: list[str]) -> None:
-        while name in taken or (name in wanted and wanted[name] != lines):
+    def add(name: str, point: Point, *lines: str) -> None:
+        """A run searched as `point` is, under a name that is free."""
+        found = list(lines)
+        if override := {k: v for k, v in plan["knn"].items() if point.settings[f"knn.{k}"] != v}:
+            found.append("knn:")
+            found += [f"  {key}: {point.settings[f'knn.{key}']}" for key in override]
+            name += "".join(f"-{point.settings[f'knn.{key}']}" for key in override)
+        while name in plan["runs"]:
             name += "-again"
-        wanted[name] = lines
+        wanted[name] = found
 
     for point in trained:
         if point.latent is not None and pca_of(point, points) is None:
-            knn = search_lines(point, points)
-            name = f"pca-latent{point.latent}" + ("".join(knn) and "-as-" + point.names[0])
-            add(name, ["model: pca", f"latent: {point.latent}", *knn])
-    if not any(is_pixels(point) for point in points):
-        add("pixels", ["model: pixels"])
+            add(f"pca-latent{point.latent}", point, "model: pca", f"latent: {point.latent}")
+        if not any(is_pixels(p) and same_search(p, point) for p in points):
+            add("pixels", point, "model: pixels")
     if trained and not any(is_untrained(point) for point in points):
-        model = trained[0].settings["model"]
-        add(f"{model}-untrained", [f"model: {model}", "train:", "  epochs: 0"])
+        first = trained[0].settings
+        options = [
+            f"{key}: {json.dumps(value)}"
+            for key, value in first.items()
+            if key not in ("model", "latent", "depth") and "." not in key
+        ]
+        name = f"{first['model']}-untrained".lower()
+        add(name, trained[0], f"model: {first['model']}", *options, "train:", "  epochs: 0")
     if not wanted:
         return ""
     text = "\n".join(
@@ -134,15 +145,6 @@ def missing(points: Sequence[Point], taken: Sequence[str]) -> str:
         "**Baselines are missing**, and with them what the figures are worth. Add under `runs:` in "
         f"params.yaml:\n\n```yaml\n{text}\n```"
     )
-
-
-def search_lines(point: Point, points: Sequence[Point]) -> list[str]:
-    """The `knn` override of a PCA run whose search has to be that of `point`."""
-    others = [p for p in points if not same_search(p, point)]
-    if not others:
-        return []
-    k, metric = point.settings["knn.k"], point.settings["knn.metric"]
-    return ["knn:", f"  k: {k}", f"  metric: {metric}"]
 
 
 def references(points: Sequence[Point], sizes: set[Any], without: Sequence[Point]) -> list[Point]:

@@ -4,40 +4,35 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from aebench.results import PROTOCOL, Row
+from aebench.results import PROTOCOL, RECIPE, Point, Row
 from aebench.tables import grid
 
-# Whatever says where a row comes from; precision and layout are of training by gradient alone.
-ORIGIN = (
-    "aebench_version",
-    "commit",
-    "dirty",
-    "epoch_machine",
-    "encode_machine",
-    "knn_machine",
-    "device",
-    "openblas_coretype",
-)
-TRAINED = "precision", "layout"
+SEVERAL = "several (see [where the rows differ](#where-the-rows-differ))"
+COMMITS = "epoch_commit", "encode_commit", "knn_commit"
+DIRTY = "epoch_dirty", "encode_dirty", "knn_dirty"
+MACHINES = "epoch_machine", "encode_machine", "knn_machine"
+ALL = ("aebench_version", *COMMITS, *DIRTY, *MACHINES, "knn_kernels", "k", "metric", "backend")
+TRAINED = (*RECIPE, "device", "precision", "layout")  # of what is trained by gradient
 
 
-def conditions(plan: dict[str, Any], data: dict[str, Any], rows: Sequence[Row]) -> str:
+def conditions(
+    plan: dict[str, Any], data: dict[str, Any], rows: Sequence[Row], points: Sequence[Point]
+) -> str:
     """Said once, where the rows agree."""
     channels, height, width = data["shape"]
     lines = [
         f"**Data**: {data['dataset']} from {data['source']}, {data['num_train']:,} training and "
         f"{data['num_test']:,} test images, {channels} x {height} x {width}, "
         f"{len(data['classes'])} classes, hash `{data['data_hash'][:12]}`.",
-        f"**Machine**: {same(rows, 'epoch_machine')}; "
-        f"OPENBLAS_CORETYPE {same(rows, 'openblas_coretype')}.",
-        f"**Training**: {training(rows)}; linear warm-up, linear decay to 0; "
-        f"seeds {', '.join(map(str, plan['seeds']))}. Deterministic: `aebench verify RUN` trains a "
-        "run again and compares the bits.",
+        f"**Machine**: {same(rows, 'epoch_machine')}; search with {same(rows, 'knn_kernels')}.",
+        f"**Training**: {training(rows)}seeds {', '.join(map(str, plan['seeds']))}. "
+        "`aebench verify RUN` trains a run again: on one machine, with as many threads, the bits "
+        "are the same.",
         f"**Protocol {PROTOCOL}**: test images are used for the figures only. kNN: k = "
         f"{same(rows, 'k')}, {same(rows, 'metric')}, exact search ({same(rows, 'backend')}) of the "
         "test codes among the training codes, unweighted vote, among tied classes that of the "
         "nearest neighbour, equal distances by lower training index.",
-        f"**Uncertainty**: {uncertainty(plan, data)}",
+        f"**Uncertainty**: {uncertainty(plan, data, points)}",
         f"**Code**: aebench {same(rows, 'aebench_version')}, commit {commit(rows)}, torch "
         f"{same(rows, 'torch_version')}, numpy {same(rows, 'numpy_version')}, faiss-cpu "
         f"{same(rows, 'faiss-cpu_version')}, {dates(rows)}.",
@@ -47,7 +42,7 @@ def conditions(plan: dict[str, Any], data: dict[str, Any], rows: Sequence[Row]) 
     return "\n\n".join(lines)
 
 
-def uncertainty(plan: dict[str, Any], data: dict[str, Any]) -> str:
+def uncertainty(plan: dict[str, Any], data: dict[str, Any], points: Sequence[Point]) -> str:
     """How the intervals were made, and what they leave out."""
     images = f"{data['num_test']:,} test images"
     ties = (
@@ -61,18 +56,26 @@ def uncertainty(plan: dict[str, Any], data: dict[str, Any]) -> str:
             "gives another model: a difference between two runs may be luck. More seeds: `dvc exp "
             f"run -S 'seeds=[0,1,2]'`. {ties}"
         )
+    single = [p.name for p in points if len(p.ok) == 1]
+    left = (
+        f" Of {', '.join(single)} one seed is left: over images alone, and in no tie group."
+        if single
+        else ""
+    )
     return (
         f"figures are means of {count} seeds. ± is a 95 % interval for new seeds and new images: "
         f"the variance between the seeds / {count} plus that between the {images} / their number, "
         "Student's t with Satterthwaite's degrees of freedom; where the seed changes nothing, over "
         "images alone; for times and the latent space, over seeds alone. Skill is paired with PCA "
-        f"on the same images. {ties}"
+        f"on the same images; its intervals are of each row by itself. {ties}{left}"
     )
 
 
 def training(rows: Sequence[Row]) -> str:
     """The recipe of the trained runs."""
     trained = [row for row in rows if row["epochs"]]
+    if not trained:
+        return "none by gradient; "
     words = (
         ("epochs {}", "epochs"),
         ("batch {}", "batch_size"),
@@ -85,27 +88,33 @@ def training(rows: Sequence[Row]) -> str:
         ("horizontal flips {}", "horizontal_flip"),
         ("products in {}", "precision"),
     )
-    return ", ".join(pattern.format(same(trained, column)) for pattern, column in words)
+    recipe = ", ".join(pattern.format(same(trained, column)) for pattern, column in words)
+    return f"{recipe}; linear warm-up, linear decay to 0; "
 
 
 def commit(rows: Sequence[Row]) -> str:
-    """The commit the rows were made at, and whether the code had uncommitted changes."""
-    text = same(rows, "commit")
-    dirty = " with uncommitted changes" if any(row["dirty"] for row in rows) else ""
-    return (text if text.startswith("several") else text[:12]) + dirty
+    """The commit of all stages of all rows, and whether the code had uncommitted changes."""
+    found = {row[column] for row in rows for column in COMMITS if row[column]}
+    dirty = any(row[column] for row in rows for column in DIRTY)
+    text = SEVERAL if len(found) > 1 else (found.pop()[:12] if found else "none")
+    return text + (" with uncommitted changes" if dirty else "")
 
 
 def dates(rows: Sequence[Row]) -> str:
     """The first and the last day of training."""
     days = sorted({row["date"][:10] for row in rows})
-    return "nothing trained" if not days else days[0] + (f" to {days[-1]}" if days[1:] else "")
+    return "trained " + " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "no rows"
 
 
 def differing(rows: Sequence[Row]) -> str:
-    """A line per group of rows of one origin, where they are of several; else empty."""
-    versions = sorted({c for row in rows for c in row if c.endswith("_version")} - set(ORIGIN))
-    columns = [c for c in (*ORIGIN, *versions) if len(values(rows, c)) > 1]
-    columns += [c for c in TRAINED if len(values([r for r in rows if r["epochs"]], c)) > 1]
+    """A line per group of rows that agree, where not all do; else empty."""
+    versions = sorted({c for row in rows for c in row if c.endswith("_version")} - set(ALL))
+    trained = [row for row in rows if row["epochs"]]
+    columns = [c for c in (*ALL, *versions) if len(values(rows, c)) > 1]
+    columns += [c for c in TRAINED if len(values(trained, c)) > 1]
+    # A stage of another commit than the others' of its row.
+    if len({row[c] for row in rows for c in COMMITS}) > 1:
+        columns = [*COMMITS, *(c for c in columns if c not in COMMITS)]
     if not columns:
         return ""
     groups: dict[tuple[str, ...], list[str]] = {}
@@ -114,7 +123,7 @@ def differing(rows: Sequence[Row]) -> str:
         groups.setdefault(key, []).append(f"{row['run']}-{row['seed']}")
     cells = [[", ".join(names), *key] for key, names in groups.items()]
     text = grid(["run-seed", *columns], cells, [True] * (len(columns) + 1))
-    return f"## Where the rows differ\n\nOf several origins; all else agrees.\n\n{text}"
+    return f"## Where the rows differ\n\nAll that is not in this table agrees.\n\n{text}"
 
 
 def values(rows: Sequence[Row], column: str) -> set[str]:
@@ -126,7 +135,7 @@ def same(rows: Sequence[Row], column: str) -> str:
     """The one value of the column, or that there are several."""
     found = values(rows, column)
     if len(found) > 1:
-        return "several (see [where the rows differ](#where-the-rows-differ))"
+        return SEVERAL
     return found.pop() if found else "none"
 
 

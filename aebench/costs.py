@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aebench.baselines import is_pixels, same_search
 from aebench.results import TIMED, Point, Row
-from aebench.tables import ACCURACY, LATENT, RUN, Cell, Column, best, estimate, number, table
-from aebench.uncertainty import over_seeds
+from aebench.tables import ACCURACY, LATENT, RUN, Cell, Column, estimate, number, table
+from aebench.uncertainty import holm, over_seeds, p_value
 
 STAGES = dict(zip(TIMED, ("train", "encode", "knn"), strict=True))
 
@@ -16,44 +16,47 @@ class Times:
     """The times of a report: those of one machine, taken while it had its cores."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        """`machines`: the most frequent one first; its times are compared, no others."""
+        """`machines`: per kind of time, that of most rows first; its times alone are compared.
+
+        A stage has its own number of threads. The first ones are of one processor, that of most.
+        """
         self.rows = [row for row in rows if row["status"] == "ok"]
-        count = Counter(row[f"{kind}_machine"] for row in self.rows for kind in TIMED)
-        self.machines = [machine for machine, _ in count.most_common()]
+        texts = {kind: [row[f"{kind}_machine"] for row in self.rows] for kind in TIMED}
+        count = Counter(processor(text) for kind in TIMED for text in texts[kind])
+        self.machines = {
+            kind: sorted(
+                set(found), key=lambda m: (-count[processor(m)], processor(m), -found.count(m), m)
+            )
+            for kind, found in texts.items()
+        }
 
-    def letter(self, machine: str) -> str:
+    def letter(self, kind: str, machine: str) -> str:
         """` (A)`, ` (B)`, ...: the machine in a cell."""
-        return f" ({chr(ord('A') + self.machines.index(machine))})"
+        return f" ({chr(ord('A') + self.machines[kind].index(machine))})"
 
-    def clean(self, point: Point, column: str, kind: str, machine: str) -> list[Row]:
-        """The seeds that have this time from this machine, not contended."""
-        return [
-            row
-            for row in point.ok
-            if row.get(column) is not None
-            and row[f"{kind}_machine"] == machine
+    def clean(self, row: Row, column: str, kind: str, machine: str | None = None) -> bool:
+        """Whether the row has this time, not contended, from this machine or the compared one."""
+        return (
+            row.get(column) is not None
+            and row[f"{kind}_machine"] == (machine or self.machines[kind][0])
             and not is_contended(row, column, kind)
-        ]
-
-    def mean(self, point: Point, column: str, kind: str) -> float | None:
-        """The mean over the seeds whose time may be compared."""
-        rows = self.clean(point, column, kind, self.machines[0]) if self.machines else []
-        return over_seeds([row[column] for row in rows]).mean if rows else None
+        )
 
     def cell(self, column: str, kind: str, pattern: str, factor: float = 1) -> Cell:
         """A time with its interval; of another machine with its letter, contended ones so named."""
 
         def text(point: Point) -> str:
             values = point.values(column)
-            for machine in self.machines:
-                if rows := self.clean(point, column, kind, machine):
+            for machine in self.machines[kind]:
+                if rows := [r for r in point.ok if self.clean(r, column, kind, machine)]:
                     found = over_seeds([row[column] for row in rows])
                     shown = estimate(found, pattern, factor, "{:,.2g}")
                     if kind == "epoch":
                         shown += epochs(rows)
                     if len(rows) < len(values):
                         shown += f" (n = {len(rows)})"
-                    return shown + ("" if machine is self.machines[0] else self.letter(machine))
+                    first = machine == self.machines[kind][0]
+                    return shown + ("" if first else self.letter(kind, machine))
             if not values:
                 return ""
             return f"{pattern.format(over_seeds(values).mean * factor)} contended"
@@ -66,20 +69,21 @@ class Times:
         return Column(
             "epoch, s",
             self.cell("epoch_seconds", "epoch", "{:.3g}"),
-            "optimizer loop alone, median over epochs without the first; ± 95 % over seeds, of one "
-            "seed the median absolute deviation of its epochs; `*` a single epoch; blank without "
-            "gradient training",
+            "optimizer loop alone, median over epochs without the first; ± 95 % over seeds; MAD: "
+            "of one seed, the median absolute deviation of its epochs; `*` a single epoch; blank "
+            "without gradient training",
         )
 
     def notes(self) -> str:
         """Which machines, and which timings to take again; empty without either."""
         lines = []
-        if len(self.machines) > 1:
-            names = "; ".join(f"{m}{self.letter(m)}" for m in self.machines)
-            lines.append(
-                f"Times are of several machines: {names}. Those without a letter are of (A), and "
-                "no time is compared with one of another."
-            )
+        for kind, machines in self.machines.items():
+            if machines[1:]:
+                named = "; ".join(f"{machine}{self.letter(kind, machine)}" for machine in machines)
+                lines.append(
+                    f"Times of {STAGES[kind]} are of several machines: {named}. Those without a "
+                    "letter are of (A), and no time is compared with one of another."
+                )
         contended = [
             (kind, row)
             for row in self.rows
@@ -100,10 +104,11 @@ class Times:
                 (row[f"{kind}_waited_share"] or 0, f"{STAGES[kind]}@{row['run']}-{row['seed']}")
                 for kind, row in contended
             )
-            lines.append(
-                f"The worst is {name}, which waited for a core in {share:.0%} of the time in which "
-                "it could have computed."
-            )
+            if share:
+                lines.append(
+                    f"The worst is {name}, which waited for a core in {share:.0%} of the time in "
+                    "which it could have computed."
+                )
         if any(row["knn_contended"] is None for row in self.rows):
             lines.append("Whether a process got its cores is known on Linux alone: not marked.")
         return "\n\n".join(lines)
@@ -113,7 +118,12 @@ def epochs(rows: Sequence[Row]) -> str:
     """What is added to the time of an epoch: a star for a single one, of one seed their spread."""
     if rows[0]["epochs_timed"] == 1:
         return "*"
-    return "" if rows[1:] else f" ± {rows[0]['epoch_seconds_mad']:.1g}"
+    return "" if rows[1:] else f" (MAD {rows[0]['epoch_seconds_mad']:.1g})"
+
+
+def processor(machine: str) -> str:
+    """What the stages of one machine have in common: its processor and cores."""
+    return machine.split(" cores")[0]
 
 
 def is_contended(row: Row, column: str, kind: str) -> bool:
@@ -142,53 +152,66 @@ class SearchCost:
             None,
         )
 
-    def query_seconds(self, point: Point) -> float | None:
-        """Encoding one image and searching its code."""
-        search = self.times.mean(point, "query_seconds", "knn")
-        rate = self.times.mean(point, "encode_images_per_second", "encode")
-        if is_pixels(point):
-            return search
-        return search + 1 / rate if search and rate else None
+    def timed(self, point: Point) -> list[Row]:
+        """The seeds whose times of encoding and searching may be compared."""
+        return [
+            row
+            for row in point.ok
+            if self.times.clean(row, "query_seconds", "knn")
+            and self.times.clean(row, "encode_images_per_second", "encode")
+        ]
 
-    def saved_seconds(self, point: Point) -> float | None:
-        """What a query saves against raw pixels."""
+    def query_seconds(self, point: Point) -> list[float]:
+        """Per seed: encoding one image and searching its code; for pixels the search alone."""
+        encoding = 0 if is_pixels(point) else 1
+        return [
+            row["query_seconds"] + encoding / row["encode_images_per_second"]
+            for row in self.timed(point)
+        ]
+
+    def raw_seconds(self, point: Point) -> float | None:
+        """A query of the same search on raw pixels; None without it or for pixels themselves."""
         pixels = self.pixels(point)
-        if pixels is None or is_pixels(point):
-            return None
-        raw, own = self.query_seconds(pixels), self.query_seconds(point)
-        return raw - own if raw and own else None
+        found = [] if pixels is None or is_pixels(point) else self.query_seconds(pixels)
+        return over_seeds(found).mean if found else None
 
-    def speed(self, point: Point) -> float | None:
-        """How many times less a query takes than on raw pixels."""
-        saved, own = self.saved_seconds(point), self.query_seconds(point)
-        return None if saved is None or not own else (saved + own) / own
+    def speeds(self, point: Point) -> list[float]:
+        """Per seed: how many times less a query takes than on raw pixels."""
+        raw = self.raw_seconds(point)
+        return [raw / own for own in self.query_seconds(point)] if raw else []
 
     def break_even(self, point: Point, training: bool) -> float | None:
-        """Queries from which the bank's encoding, and its training, is paid back; may be inf."""
-        saved = self.saved_seconds(point)
-        rate = self.times.mean(point, "encode_images_per_second", "encode")
-        if saved is None or not rate:
+        """Queries from which encoding the bank, and training, is paid back; infinite for never."""
+        raw = self.raw_seconds(point)
+        rows = [
+            row
+            for row in self.timed(point)
+            if not training or self.times.clean(row, "train_seconds", "epoch")
+        ]
+        if not raw or not rows:
             return None
-        before = self.num_train / rate
-        if training:
-            trained = self.times.mean(point, "train_seconds", "epoch")
-            if trained is None:
-                return None
-            before += trained
-        return math.ceil(before / saved) if saved > 0 else math.inf
+        encoding, own, trained = (
+            over_seeds(values).mean
+            for values in (
+                [self.num_train / row["encode_images_per_second"] for row in rows],
+                [row["query_seconds"] + 1 / row["encode_images_per_second"] for row in rows],
+                [row["train_seconds"] for row in rows],
+            )
+        )
+        before = encoding + (trained if training else 0)
+        return math.ceil(before / (raw - own)) if raw > own else math.inf
 
 
 def search(points: Sequence[Point], times: Times, num_train: int) -> str:
     """kNN on codes against kNN on raw pixels, for every point."""
     cost = SearchCost(points, times, num_train)
 
-    def per_query(point: Point) -> str:
-        seconds = cost.query_seconds(point)
-        return f"{1e3 * seconds:.3f}" if seconds else ""
+    def per_seed(values: Callable[[Point], list[float]], pattern: str, factor: float = 1) -> Cell:
+        def text(point: Point) -> str:
+            found = values(point)
+            return estimate(over_seeds(found), pattern, factor, "{:,.2g}") if found else ""
 
-    def speed(point: Point) -> str:
-        found = cost.speed(point)
-        return f"{found:.1f}" if found else ""
+        return text
 
     def break_even(training: bool) -> Cell:
         def text(point: Point) -> str:
@@ -215,8 +238,16 @@ def search(points: Sequence[Point], times: Times, num_train: int) -> str:
             times.cell("encode_images_per_second", "encode", "{:,.0f}"),
             "encoder alone, batches of 500",
         ),
-        Column("a query, ms", per_query, "encoding one image and searching its code"),
-        Column("x pixels", speed, "that of the same search on raw pixels / that of the codes"),
+        Column(
+            "a query, ms",
+            per_seed(cost.query_seconds, "{:.3f}", 1e3),
+            "of all test images at once: encoding one and its share of the search; ± over seeds",
+        ),
+        Column(
+            "x pixels",
+            per_seed(cost.speeds, "{:.1f}"),
+            "that of the same search on raw pixels / that of the codes",
+        ),
         Column(
             "pays from",
             break_even(False),
@@ -231,25 +262,32 @@ def search(points: Sequence[Point], times: Times, num_train: int) -> str:
 
 
 def claim(points: Sequence[Point], cost: SearchCost) -> str:
-    """In words: the cheapest codes that are searched at least as rightly as raw pixels."""
-    candidates = []
+    """In words: the cheapest codes that are right more often than raw pixels."""
+    candidates: list[tuple[Point, Point, float]] = []
     for point in points:
-        pixels, speed = cost.pixels(point), cost.speed(point)
-        if pixels is None or not pixels.ok or not speed or speed <= 1:
+        pixels, speeds = cost.pixels(point), cost.speeds(point)
+        if pixels is None or not pixels.ok or not speeds:
             continue
-        tied = best([point, pixels], "accuracy")
-        if tied[0] is point or point in tied:
-            candidates.append((speed, point, pixels))
-    if not candidates:
+        own, raw = point.per_image("accuracy"), pixels.per_image("accuracy")
+        if own.mean() > raw.mean():
+            candidates.append((point, pixels, p_value(own, raw)))
+    adjusted = holm([p for _, _, p in candidates])
+    told = [c[:2] for c, p in zip(candidates, adjusted, strict=True) if p < 0.05]
+    if not told:
         return ""
-    speed, point, pixels = max(candidates, key=lambda found: found[0])
-    accuracy, raw = (100 * (p.mean("accuracy") or 0) for p in (point, pixels))
-    queries = cost.break_even(point, training=False)
-    trained = cost.break_even(point, training=True)
+    point, pixels = max(told, key=lambda found: over_seeds(cost.speeds(found[0])).mean)
+    speed = over_seeds(cost.speeds(point)).mean
+    accuracy, raw_accuracy = (p.per_image("accuracy").mean() for p in (point, pixels))
     text = (
-        f"The cheapest that is no less right than raw pixels: **{point.name}**, {point.latent} "
-        f"floats, {speed:.1f} times less a query with encoding included, accuracy {accuracy:.2f} % "
-        f"against {raw:.2f} %; encoding the training images is paid back from {queries:,.0f} "
-        "queries on"
+        f"The cheapest codes that are right more often than raw pixels (paired test): "
+        f"**{point.name}**, {point.latent} floats, accuracy {100 * accuracy:.2f} % against "
+        f"{100 * raw_accuracy:.2f} %"
     )
-    return text + (f", training too from {trained:,.0f}." if trained else ".")
+    queries, trained = (cost.break_even(point, training) for training in (False, True))
+    if speed <= 1 or queries is None:
+        return f"{text}; they take {1 / speed:.1f} times as long a query."
+    text += (
+        f"; a query takes {speed:.1f} times less, encoding included, which pays for encoding the "
+        f"training images from {queries:,.0f} queries on"
+    )
+    return text + (f" and for training, too, from {trained:,.0f}." if trained else ".")

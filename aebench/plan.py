@@ -215,6 +215,7 @@ def report_plan(params: Params) -> dict[str, Any]:
         "dataset": params.dataset,
         "latent": params.latent,
         "depth": params.depth,
+        "knn": params.knn.model_dump(),
         "runs": list(params.runs),
         "seeds": params.seeds,
         "fingerprints": {"aebench": stage_fingerprint("report")},

@@ -117,10 +117,11 @@ def markdown(
     if data["dataset"] == "digits":
         parts.append("**SMOKE: digits, not a benchmark.**")
     times = costs.Times(rows)
-    parts.append(conditions.conditions(plan, data, rows))
+    parts.append(conditions.conditions(plan, data, rows, found))
     if hidden:
         parts.append("Not shown:\n\n" + "\n".join(f"- {text}" for text in hidden))
-    parts.append(baselines.missing(found, plan["runs"]))
+    else:
+        parts.append(baselines.missing(found, plan))
     claim = costs.claim(found, costs.SearchCost(found, times, data["num_train"]))
     parts.append(studies.summary(found, claim))
     parts.append(studies.architectures(plan, found, times))

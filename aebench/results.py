@@ -142,6 +142,8 @@ def row(run: str, seed: int, data: dict[str, Any], results: dict[str, Path]) -> 
         timing = source.get("timing") or {}
         figures |= {f"{timed}_{column}": timing.get(column) for column in TIMING}
         figures[f"{timed}_machine"] = machine(source["provenance"])
+        figures |= {f"{timed}_{key}": source["provenance"].get(key) for key in ("commit", "dirty")}
+    figures["knn_kernels"] = "; ".join(sorted(set(knn["provenance"].get("blas") or []))) or None
     for metric, accuracies in (knn.get("panel") or {}).items():
         figures |= {panel_column(metric, k): value for k, value in accuracies.items()}
     return {
@@ -194,8 +196,10 @@ ORIGIN = "commit", "dirty", "cpu", "gpu", "cores", "threads", "device", "precisi
 
 def machine(origin: Row) -> str:
     """What must agree for times to be compared."""
-    gpu = f", {origin['gpu']}" if origin.get("gpu") else ""
-    return f"{origin['cpu']}, {origin['cores']} cores, {origin['threads']} threads{gpu}"
+    parts = [origin["cpu"], f"{origin['cores']} cores", f"{origin['threads']} threads"]
+    parts += [origin["gpu"]] if origin.get("gpu") else []
+    core_type = origin.get("openblas_coretype")
+    return ", ".join(parts + ([f"OPENBLAS_CORETYPE {core_type}"] if core_type else []))
 
 
 def panel_column(metric: str, k: str | int) -> str:

@@ -148,19 +148,24 @@ def conclusion(
     if len(points) < 3 or not known:
         return ""
     least = min(known, key=lambda column: known[column])
-    first = max(points, key=lambda p: p.mean("accuracy") or 0)
+    group = best(points, "accuracy")
+    first = group[0]
     others: dict[str, int] = {}
     for column in known:
         top = max(points, key=lambda p: p.mean(column) or 0)
-        if top is not first:
+        if top not in group:
             others[top.name] = others.get(top.name, 0) + 1
     cell = least.removeprefix("accuracy_").replace("_k", ", k = ")
     text = f"It is lowest with {cell}: {known[least]:.2f}. "
     if not others:
-        return text + f"{first.name} has the highest accuracy in all {len(known)} cells."
+        return text + (
+            f"{first.name}, or a run that is tied with it, has the highest accuracy in all "
+            f"{len(known)} cells."
+        )
     named = "; ".join(f"{name} in {count}" for name, count in others.items())
+    agreeing = len(known) - sum(others.values())
     return text + (
-        f"{first.name} has the highest accuracy in {len(known) - sum(others.values())} of "
+        f"{first.name}, or a run that is tied with it, has the highest accuracy in {agreeing} of "
         f"{len(known)} cells ({named}): **which run is best depends on the protocol**."
     )
 
@@ -188,7 +193,8 @@ def correlation(one: Sequence[float | None], other: Sequence[float | None]) -> f
 def better(point: Point, points: Sequence[Point]) -> str:
     """`, 15.8 % less than PCA`, where that can be said."""
     skill = mse_skill(point, points) if has_skill(point, points) else None
-    return f", {100 * skill.mean:.1f} % less than PCA" if skill and skill.mean > 0 else ""
+    told = skill is not None and skill.mean > (skill.half or 0)
+    return f", {100 * skill.mean:.1f} % less than PCA" if skill and told else ""
 
 
 def percent(value: float | None) -> str:
@@ -247,15 +253,17 @@ def classes(plan: dict[str, Any], names: Sequence[str], points: Sequence[Point])
         for label, name in enumerate(names)
     ]
     text = grid(["class", *(p.name for p in shown)], rows, [True] + [False] * len(shown))
-    pairs = [
+    mistakes = [
         f"{point.name} takes {names[a]} for {names[b]} "
         f"({100 * matrix[a, b] / matrix[a].sum():.0f} %)"
         for point, matrix in zip(shown, confused, strict=True)
+        if matrix.trace() < matrix.sum()
         for a, b in [most_confused(matrix)]
     ]
+    often = f" Most often, {'; '.join(mistakes)}." if mistakes else ""
     return (
         "## Classes\n\nAccuracy in % of the images of each class, mean over seeds, at the default "
-        f"size and depth. Most often, {'; '.join(pairs)}.\n\n{text}"
+        f"size and depth.{often}\n\n{text}"
     )
 
 

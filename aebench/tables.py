@@ -49,8 +49,12 @@ def grid(headers: Sequence[str], cells: Sequence[Sequence[str]], left: Sequence[
 def estimate(found: Interval, pattern: str, factor: float = 1, spread: str | None = None) -> str:
     """`46.81 ± 0.98`; the mean alone where nothing else is known. `spread`: of what follows ±."""
     mean = pattern.format(found.mean * factor)
-    half = (spread or pattern.replace("+", "")).format((found.half or 0) * factor)
-    return mean if found.half is None else f"{mean} ± {half}"
+    if found.half is None:
+        return mean
+    half = found.half * factor
+    # Two digits of 560 would be written 5.6e+02.
+    same = spread is None or half >= 100
+    return f"{mean} ± {(pattern.replace('+', '') if same else spread).format(half)}"
 
 
 def number(column: str, pattern: str, factor: float = 1) -> Cell:
@@ -145,7 +149,9 @@ PROBE = Column(
 
 def best(points: Sequence[Point], column: str) -> list[Point]:
     """The best point and those that are tied with it; empty with nothing to compare."""
-    found = [point for point in points if point.ok]
+    most = max((len(point.ok) for point in points), default=0)
+    # One seed beside several: how much another would move it is not known.
+    found = [point for point in points if point.ok and len(point.ok) > (most > 1)]
     if len(found) < 2:
         return []
     values = [point.per_image(column) for point in found]

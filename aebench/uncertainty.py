@@ -90,8 +90,8 @@ def p_value(one: np.ndarray, other: np.ndarray) -> float:
         *of_mean(difference),
     ]
     total = sum(source.value for source in sources)
-    if total == 0:
-        return 1.0 if difference.mean() == 0 else 0.0
+    if total == 0:  # all images differ alike; of a single one nothing is known
+        return 1.0 if difference.mean() == 0 or len(difference) < 2 else 0.0
     t = abs(difference.mean()) / total**0.5
     return float(2 * stats.t.sf(t, freedom(sources)))
 

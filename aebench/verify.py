@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aebench.errors import AebenchError, nearest
-from aebench.files import PLAN, PREPARED, file_hash, plan_path, read_json, result_path
+from aebench.files import PLAN, PREPARED, data_root, file_hash, plan_path, read_json, result_path
 
 STAGES = "train", "encode", "knn"
 # What must agree for equal bits.
@@ -39,7 +39,7 @@ def verify(run: str, seed: int | None) -> None:
         (folder / PREPARED.parent).mkdir(parents=True)
         for path in (Path("params.yaml"), Path("plugins"), PREPARED):
             (folder / path).symlink_to(path.absolute())
-        call(folder, ["plan"], old)
+        call(folder, ["plan"])
         for stage in STAGES:
             now = file_hash(folder / plan_path(run, stage))
             if now != old[stage]["plan_hash"]:
@@ -49,7 +49,7 @@ def verify(run: str, seed: int | None) -> None:
                 )
         for stage in STAGES:
             print(f"{stage} {run} {seed} ...", flush=True)
-            call(folder, [stage, run, str(seed)], old)
+            call(folder, [stage, run, str(seed)], old[stage]["provenance"]["threads"])
         new = results(folder, run, seed)
     if old["train"]["data_hash"] != new["train"]["data_hash"]:
         raise AebenchError(f"run {run!r}, seed {seed}: of other images; run `dvc repro` first")
@@ -67,15 +67,15 @@ def results(folder: Path, run: str, seed: int) -> dict[str, Any]:
     return found
 
 
-def call(folder: Path, arguments: list[str], old: dict[str, Any]) -> None:
-    """Run the verb in the folder with as many threads as the result had, its output unseen."""
-    threads = str(old["train"]["provenance"]["threads"])
+def call(folder: Path, arguments: list[str], threads: int = 1) -> None:
+    """Run the verb in the folder, its output unseen."""
     # A stage of a DVC run that this is part of must not be taken for one of DVC's.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DVC_")}
+    environment |= {"OMP_NUM_THREADS": str(threads), "AEBENCH_DATA": str(data_root().absolute())}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "aebench", *arguments],
         cwd=folder,
-        env=environment | {"OMP_NUM_THREADS": threads},
+        env=environment,
         capture_output=True,
         text=True,
     )
@@ -113,7 +113,7 @@ def compare(name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
     off = (
         abs(new_mse - mse) > MSE_TOLERANCE * mse,
-        abs(new_accuracy - accuracy) > (ACCURACY_TOLERANCE),
+        abs(new_accuracy - accuracy) > ACCURACY_TOLERANCE,
     )
     where = f"{words}; computed elsewhere ({'; '.join(changed)})"
     allowed = (

@@ -175,7 +175,7 @@ def test_times_of_another_machine_are_in_no_comparison(seeded, tmp_path):
     for seed in range(3):
         for stage in ("train", "encode", "knn"):
             path = workspace / f"results/mlp/{seed}/{stage}.json"
-            edit(path, provenance={"cpu": "Another 9000"}, timing={"contended": False})
+            edit(path, provenance={"cpu": "Another 9000"})
     text = text_of(workspace)
     assert re.search(r"Another 9000, .* \(B\)\. Those without a letter are of \(A\)", text)
     assert cells(text, "Architectures")["mlp"]["epoch, s"].endswith("(B)")
