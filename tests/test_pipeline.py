@@ -61,7 +61,7 @@ def test_pinning_one_run_moves_that_run(baseline):
 def test_another_seed_trains_only_that_seed(baseline):
     found = executed(baseline, "dvc", "exp", "run", "-S", "seeds=[0,1]")
     assert found == {"plan", "report"} | stages(*RUNS, seed=1)
-    assert "(2 seeds)" in (baseline / "reports/report.md").read_text()
+    assert "means of 2 seeds" in (baseline / "reports/report.md").read_text()
 
 
 def test_epochs_retrain_what_is_trained_by_gradient(baseline):

@@ -128,6 +128,17 @@ def test_one_seed_says_what_its_interval_leaves_out(finished):
     assert float(row["accuracy_ci95"]) == pytest.approx(1.967 * (p * (1 - p) / n) ** 0.5, rel=0.01)
 
 
+def test_run_with_one_seed_left_is_said_and_in_no_tie_group(seeded, tmp_path):
+    workspace = copy(seeded, tmp_path)
+    for seed in (1, 2):
+        edit(workspace / f"results/mlp/{seed}/knn.json", status="failed: no codes")
+    text = text_of(workspace)
+    assert "Of mlp one seed is left: over images alone, and in no tie group." in text
+    shown = cells(text, "Architectures")
+    assert shown["mlp"]["seeds"] == "1 of 3" and "**" not in shown["mlp"]["accuracy, %"]
+    assert "2 of 18 runs failed" in text
+
+
 def test_tie_group_is_in_bold_and_in_words(seeded, tmp_path):
     workspace = copy(seeded, tmp_path)
     for path in (workspace / "results").glob("*/*/outcomes.npy"):
