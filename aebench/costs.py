@@ -180,26 +180,21 @@ class SearchCost:
         raw = self.raw_seconds(point)
         return [raw / own for own in self.query_seconds(point)] if raw else []
 
-    def break_even(self, point: Point, training: bool) -> float | None:
-        """Queries from which encoding the bank, and training, is paid back; infinite for never."""
+    def break_evens(self, point: Point, training: bool) -> list[float]:
+        """Per seed: queries from which encoding the bank, and training, is paid back.
+
+        Infinite where a query saves nothing.
+        """
         raw = self.raw_seconds(point)
-        rows = [
-            row
-            for row in self.timed(point)
-            if not training or self.times.clean(row, "train_seconds", "epoch")
-        ]
-        if not raw or not rows:
-            return None
-        encoding, own, trained = (
-            over_seeds(values).mean
-            for values in (
-                [self.num_train / row["encode_images_per_second"] for row in rows],
-                [row["query_seconds"] + 1 / row["encode_images_per_second"] for row in rows],
-                [row["train_seconds"] for row in rows],
-            )
-        )
-        before = encoding + (trained if training else 0)
-        return math.ceil(before / (raw - own)) if raw > own else math.inf
+        found = []
+        for row in self.timed(point) if raw else []:
+            if training and not self.times.clean(row, "train_seconds", "epoch"):
+                continue
+            rate = row["encode_images_per_second"]
+            before = self.num_train / rate + (row["train_seconds"] if training else 0)
+            saved = (raw or 0) - row["query_seconds"] - 1 / rate
+            found.append(math.ceil(before / saved) if saved > 0 else math.inf)
+        return found
 
 
 def search(points: Sequence[Point], times: Times, num_train: int) -> str:
@@ -215,10 +210,10 @@ def search(points: Sequence[Point], times: Times, num_train: int) -> str:
 
     def break_even(training: bool) -> Cell:
         def text(point: Point) -> str:
-            found = cost.break_even(point, training)
-            if found is None:
+            found = cost.break_evens(point, training)
+            if not found:
                 return ""
-            return "never" if math.isinf(found) else f"{found:,.0f}"
+            return "never" if math.inf in found else estimate(over_seeds(found), "{:,.0f}")
 
         return text
 
@@ -283,11 +278,13 @@ def claim(points: Sequence[Point], cost: SearchCost) -> str:
         f"**{point.name}**, {point.latent} floats, accuracy {100 * accuracy:.2f} % against "
         f"{100 * raw_accuracy:.2f} %"
     )
-    queries, trained = (cost.break_even(point, training) for training in (False, True))
-    if speed <= 1 or queries is None:
+    queries, trained = (cost.break_evens(point, training) for training in (False, True))
+    if math.inf in queries:
         return f"{text}; they take {1 / speed:.1f} times as long a query."
     text += (
         f"; a query takes {speed:.1f} times less, encoding included, which pays for encoding the "
-        f"training images from {queries:,.0f} queries on"
+        f"training images from {over_seeds(queries).mean:,.0f} queries on"
     )
-    return text + (f" and for training, too, from {trained:,.0f}." if trained else ".")
+    if not trained:
+        return f"{text}."
+    return f"{text} and for training, too, from {over_seeds(trained).mean:,.0f}."

@@ -67,7 +67,7 @@ def confusion(names: list[str], matrices: dict[str, np.ndarray]) -> bytes:
     axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
     few = len(names) <= 12  # more are not readable at this size
     for axis, (run, matrix) in zip(axes, matrices.items(), strict=False):
-        shares = 100 * matrix / matrix.sum(axis=1, keepdims=True)
+        shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
         axis.set_title(run, fontsize=10)
         axis.set_xticks(range(len(names)) if few else [], names if few else [], rotation=90)

@@ -249,7 +249,7 @@ def classes(plan: dict[str, Any], names: Sequence[str], points: Sequence[Point])
         return ""
     confused = [confusion(point, len(names)) for point in shown]
     rows = [
-        [name, *(percent(matrix[label, label] / matrix[label].sum()) for matrix in confused)]
+        [name, *(class_accuracy(point, label) for point in shown)]
         for label, name in enumerate(names)
     ]
     text = grid(["class", *(p.name for p in shown)], rows, [True] + [False] * len(shown))
@@ -262,9 +262,17 @@ def classes(plan: dict[str, Any], names: Sequence[str], points: Sequence[Point])
     ]
     often = f" Most often, {'; '.join(mistakes)}." if mistakes else ""
     return (
-        "## Classes\n\nAccuracy in % of the images of each class, mean over seeds, at the default "
+        "## Classes\n\nAccuracy in % of the images of each class, at the default "
         f"size and depth.{often}\n\n{text}"
     )
+
+
+def class_accuracy(point: Point, label: int) -> str:
+    """The accuracy on the images of one class, with its interval."""
+    found = [(o["prediction"] == label)[o["label"] == label] for o in point.outcomes]
+    if not len(found[0]):  # a class without test images
+        return ""
+    return estimate(of_accuracies([f.mean() for f in found], len(found[0])), "{:.1f}", 100)
 
 
 def confusion(point: Point, count: int) -> np.ndarray:
@@ -277,7 +285,7 @@ def confusion(point: Point, count: int) -> np.ndarray:
 
 def most_confused(matrix: np.ndarray) -> tuple[int, int]:
     """The class and the other one that it is most often taken for."""
-    shares = matrix / matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, -1)
     a, b = np.unravel_index(shares.argmax(), shares.shape)
     return int(a), int(b)
