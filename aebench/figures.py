@@ -76,7 +76,9 @@ def confusion(names: list[str], matrices: dict[str, np.ndarray]) -> bytes:
         if few:
             for (row, column), value in np.ndenumerate(shares):
                 color = "white" if value > 55 else "black"
-                axis.text(column, row, f"{value:.0f}", color=color, fontsize=7, ha="center")
+                axis.text(
+                    column, row, f"{value:.0f}", color=color, fontsize=7, ha="center", va="center"
+                )
     for axis in axes[len(matrices) :]:
         axis.set_visible(False)
     return png(figure)
