@@ -14,8 +14,8 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 # Contended is what waited for cores that others used: both shares above this. On an idle machine
-# they are 0.003 and 0.01 in training, beside one process that keeps one of two cores busy 0.34 and
-# 0.34 (benchmarks/contention.txt). Threads of one search wait for one another, too, but then
+# they are 0.006 and 0.005 in training, beside one process that keeps one of two cores busy 0.36 and
+# 0.36 (benchmarks/contention.txt). Threads of one search wait for one another, too, but then
 # nobody else computes.
 CONTENDED = 0.05
 CORES = psutil.cpu_count() or 1

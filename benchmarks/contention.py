@@ -4,7 +4,7 @@
     python benchmarks/contention.py | tee benchmarks/contention.txt
 
 Trains (3 epochs), encodes and searches `mlp` alone and beside a process that keeps one core busy,
-alternating, in a temporary folder. Each row is the median of 3; `contended` says how often the mark
+alternating, in a temporary folder. Each row is the mean of 2; `contended` says how often the mark
 was set.
 """
 
@@ -13,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import mean
 
-from _machine import arguments, median, need_cifar10, note, show
+from _machine import arguments, need_cifar10, note, show
 from ruamel.yaml import YAML
 
 from aebench.files import PREPARED
 
 STAGES = "train", "encode", "knn"
-ROUNDS = 3
+ROUNDS = 2
 
 
 def main() -> None:
@@ -64,9 +65,9 @@ def row(stage: str, busy: bool, results: list[dict]) -> dict[str, object]:
     return {
         "timed": {"train": "epoch, s", "encode": "1000 images, s", "knn": "search, s"}[stage],
         "neighbour": "busy" if busy else "none",
-        "seconds": median([seconds(result) for result in results]),
+        "seconds": mean([seconds(result) for result in results]),
         **{
-            key: median([timing[key] for timing in timings])
+            key: mean([timing[key] for timing in timings])
             for key in ("waited_share", "others_share", "involuntary_switches", "load_average")
         },
         "contended": f"{sum(t['contended'] for t in timings)} of {len(timings)}",
