@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from aebench.results import PROTOCOL, RECIPE, Point, Row
+from aebench.results import PROTOCOL, RECIPE, TIMED, Point, Row
 from aebench.tables import grid
 
 SEVERAL = "several (see [where the rows differ](#where-the-rows-differ))"
-COMMITS = "epoch_commit", "encode_commit", "knn_commit"
-DIRTY = "epoch_dirty", "encode_dirty", "knn_dirty"
-MACHINES = "epoch_machine", "encode_machine", "knn_machine"
+COMMITS, DIRTY, MACHINES = (
+    tuple(f"{kind}_{key}" for kind in TIMED) for key in ("commit", "dirty", "machine")
+)
 ALL = ("aebench_version", *COMMITS, *DIRTY, *MACHINES, "knn_kernels", "k", "metric", "backend")
 TRAINED = (*RECIPE, "device", "precision", "layout")  # of what is trained by gradient
 

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aebench.baselines import is_pixels, same_search
-from aebench.results import TIMED, Point, Row
+from aebench.results import STAGES, TIMED, Point, Row
 from aebench.tables import ACCURACY, LATENT, RUN, Cell, Column, estimate, number, table
 from aebench.uncertainty import holm, over_seeds, p_value
 
-STAGES = dict(zip(TIMED, ("train", "encode", "knn"), strict=True))
+STAGE_OF = dict(zip(TIMED, STAGES, strict=True))
 
 
 class Times:
@@ -81,7 +81,7 @@ class Times:
             if machines[1:]:
                 named = "; ".join(f"{machine}{self.letter(kind, machine)}" for machine in machines)
                 lines.append(
-                    f"Times of {STAGES[kind]} are of several machines: {named}. Those without a "
+                    f"Times of {STAGE_OF[kind]} are of several machines: {named}. Those without a "
                     "letter are of (A), and no time is compared with one of another."
                 )
         contended = [
@@ -97,11 +97,11 @@ class Times:
                 "else changes):"
             )
             again = " ".join(
-                f"{STAGES[kind]}@{row['run']}-{row['seed']}" for kind, row in contended
+                f"{STAGE_OF[kind]}@{row['run']}-{row['seed']}" for kind, row in contended
             )
             lines.append(f"```sh\ndvc repro -s -f {again} && dvc repro\n```")
             share, name = max(
-                (row[f"{kind}_waited_share"] or 0, f"{STAGES[kind]}@{row['run']}-{row['seed']}")
+                (row[f"{kind}_waited_share"] or 0, f"{STAGE_OF[kind]}@{row['run']}-{row['seed']}")
                 for kind, row in contended
             )
             if share:

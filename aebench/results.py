@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Point:
 
         One alone where they are equal: of a model that does not depend on the seed.
         """
-        found = [np.load(result_path(row["run"], row["seed"], "outcomes.npy")) for row in self.ok]
+        found = [read_outcomes(row["run"], row["seed"]) for row in self.ok]
         return found[:1] if all((one == found[0]).all() for one in found) else found
 
     def per_image(self, column: str) -> np.ndarray:
@@ -72,6 +72,12 @@ class Point:
     def first(self, column: str) -> Any:
         """The figure of the first seed that has it: for what does not depend on the seed."""
         return next((row[column] for row in self.ok if row.get(column) is not None), None)
+
+
+@cache
+def read_outcomes(run: str, seed: int) -> np.ndarray:
+    """The records of outcomes.npy (N_test,)."""
+    return np.load(result_path(run, seed, "outcomes.npy"))
 
 
 def read_rows(plan: dict[str, Any], data: dict[str, Any]) -> tuple[list[Row], list[str]]:
@@ -178,7 +184,6 @@ TIMING = (
     "load_average",
     "contended",
 )
-METRICS = "l2", "cosine", "whitened-cosine"  # of the panel
 PANEL_K = 1, 5, 10, 20, 50
 HEALTH = "effective_rank", "dead_dimensions", "norm_spread"
 HALVES = ("params", "bytes", "macs", "layers")
@@ -191,7 +196,7 @@ RECIPE = (
     "weight_decay",
     "horizontal_flip",
 )
-ORIGIN = "commit", "dirty", "cpu", "gpu", "cores", "threads", "device", "precision", "layout"
+ORIGIN = "cpu", "gpu", "cores", "threads", "device", "precision", "layout"
 
 
 def machine(origin: Row) -> str:

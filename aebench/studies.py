@@ -15,7 +15,8 @@ from aebench.baselines import (
     skill_columns,
 )
 from aebench.costs import Times
-from aebench.results import METRICS, PANEL_K, Point, panel_column, sort_key
+from aebench.geometry import METRICS
+from aebench.results import PANEL_K, Point, panel_column, sort_key
 from aebench.tables import (
     ACCURACY,
     LATENT,
@@ -41,12 +42,17 @@ from aebench.tables import (
 from aebench.uncertainty import of_accuracies, over_seeds
 
 
-def model_columns(shown: Sequence[Point], points: Sequence[Point], times: Times) -> list[Column]:
-    """Size, cost and quality of the models; the best of the shown ones in bold."""
-    accurate = best(shown, "accuracy")
-    exact = [point for group in best_by_size(shown) for point in group]
+def models(
+    shown: Sequence[Point], points: Sequence[Point], times: Times, value: Column | None = None
+) -> tuple[str, str]:
+    """Which of the shown models are best, and the table of their size, cost and quality.
+
+    `value`: the column of a study's parameter.
+    """
+    accurate, by_size = best(shown, "accuracy"), best_by_size(shown)
+    exact = [point for group in by_size for point in group]
     skill, gain = skill_columns(points)
-    return [
+    columns = [
         RUN,
         LATENT,
         LAYERS,
@@ -60,6 +66,9 @@ def model_columns(shown: Sequence[Point], points: Sequence[Point], times: Times)
         ACCURACY._replace(cell=bold(ACCURACY.cell, accurate)),
         gain,
     ]
+    if value:
+        columns.insert(1, value)
+    return verdict(accurate, by_size), table(columns, shown, notes=True)
 
 
 def at_defaults(plan: dict[str, Any], points: Sequence[Point]) -> list[Point]:
@@ -76,13 +85,8 @@ def architectures(plan: dict[str, Any], points: Sequence[Point], times: Times) -
     shown = at_defaults(plan, points)
     shown += references(points, {plan["latent"]}, shown)
     head = f"Runs at the default size (latent {plan['latent']}) and depth ({plan['depth']})."
-    return "\n\n".join(
-        [
-            "## Architectures",
-            f"{head} {verdict(shown)}".rstrip(),
-            table(model_columns(shown, points, times), shown, notes=True),
-        ]
-    )
+    words, text = models(shown, points, times)
+    return f"## Architectures\n\n{f'{head} {words}'.rstrip()}\n\n{text}"
 
 
 def title(name: str) -> str:
@@ -97,13 +101,11 @@ def study(name: str, groups: list[list[Point]], points: Sequence[Point], times: 
     if name == "latent":  # others without a parameter of that name have a size all the same
         shown += [p for p in points if name not in p.settings and p not in shown]
     value = Column(name, lambda p: str(p.settings.get(name, "")), "the parameter of this study")
-    columns = model_columns(shown, points, times)
-    if name != "latent":
-        columns.insert(1, value)
+    words, text = models(shown, points, times, value if name != "latent" else None)
     values = sorted((point.settings[name] for point in swept), key=sort_key)
     different = ", ".join(dict.fromkeys(map(str, values)))
     head = f"Runs that differ in {name} alone ({different}), then what they are held against."
-    return f"## {title(name)}\n\n{head} {verdict(shown)}\n\n{table(columns, shown, notes=True)}"
+    return f"## {title(name)}\n\n{f'{head} {words}'.rstrip()}\n\n{text}"
 
 
 def panel(points: Sequence[Point]) -> str:
@@ -149,6 +151,8 @@ def conclusion(
         return ""
     least = min(known, key=lambda column: known[column])
     group = best(points, "accuracy")
+    if not group:
+        return ""
     first = group[0]
     others: dict[str, int] = {}
     for column in known:

@@ -168,12 +168,10 @@ def best_by_size(points: Sequence[Point]) -> list[list[Point]]:
     return [group for group in groups if group]
 
 
-def verdict(points: Sequence[Point]) -> str:
+def verdict(accurate: Sequence[Point], by_size: Sequence[Sequence[Point]]) -> str:
     """In words: the tie groups that the table shows in bold."""
-    lines = []
-    if accurate := best(points, "accuracy"):
-        lines.append(f"Accuracy: {tied(accurate)}.")
-    for group in best_by_size(points):
+    lines = [f"Accuracy: {tied(accurate)}."] if accurate else []
+    for group in by_size:
         lines.append(f"MSE with {group[0].latent} floats: {tied(group)}.")
     return " ".join(lines)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from aebench.errors import AebenchError, nearest
 from aebench.files import PLAN, PREPARED, data_root, file_hash, plan_path, read_json, result_path
+from aebench.results import STAGES
 
-STAGES = "train", "encode", "knn"
 # What must agree for equal bits.
 MACHINE = "cpu", "gpu", "cores", "threads", "device", "precision", "layout"
 # Elsewhere rounding differs, and training amplifies it as another seed would.
