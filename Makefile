@@ -7,7 +7,7 @@ bench: .venv/bench-ready
 	dvc repro
 
 test: .venv/test-ready
-	ruff check . && ruff format --check . && pytest
+	ruff check . && ruff format --check . && pyright && pytest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -9,7 +9,7 @@ from aebench.errors import AebenchError, Refused
 from aebench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from aebench.autoencoder import load
+    from aebench.api import load
     from aebench.images import read_images
 
 __all__ = ["AebenchError", "Refused", "hookimpl", "load", "read_images"]
@@ -18,7 +18,7 @@ __all__ = ["AebenchError", "Refused", "hookimpl", "load", "read_images"]
 def __getattr__(name: str) -> Any:
     """Import `load` (torch) and `read_images` (PIL, numpy) when first asked for."""
     if name == "load":
-        from aebench.autoencoder import load
+        from aebench.api import load
 
         return load
     if name == "read_images":

@@ -1,90 +1,266 @@
-"""Hashes of source code that comments, docstrings and layout do not move."""
+"""Hashes of the source that computes a result: they move when the result could, else they stay.
+
+aebench's own modules are hashed by content, wherever they lie; a plug-in by its files.
+"""
 
 import ast
 import hashlib
-from collections.abc import Set
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parent
+# Module -> why its content cannot alter a result. What lies below it is left out with it, but the
+# top-level package stands for its `__init__` alone.
+UNCOUNTED = {
+    "aebench": "only gathers names",
+    "aebench.errors": "kinds of errors, and words for the user",
+    "aebench.hookspecs": "names the hooks",
+    "aebench.plugins": "finds plug-ins, whose own source is hashed",
+    "aebench.provenance": "tells where a result was made",
+    "aebench.records": "the form of the files, each with its version",
+    "aebench.schema": "the form of params.yaml: its values stand in the plan",
+    "aebench.timing": "reads clocks",
+    "aebench.workspace": "paths, and writing files whole",
+}
+
+# The modules of the functions that compute: a stage's key is of these and of what they import.
+COMPUTING = {
+    "prepare": ("aebench.datasets",),
+    "train": ("aebench.models.training",),
+    "closed form": ("aebench.models.closed_form",),  # train, without the optimizers
+    "encode": ("aebench.models.encoding", "aebench.evaluation.quality"),
+    "knn": ("aebench.evaluation.panel",),
+    "report": ("aebench.report.render",),
+}
+# What a report shows comes through these, and rendering it again takes seconds.
+SHOWN = ("aebench.records", "aebench.schema")
 
 
-@cache
-def stage_fingerprint(stage: str) -> str:
-    """The hash of `aebench/<stage>.py` and of every aebench module it imports."""
-    return source_hash(stage_sources(stage), PACKAGE.parent)
+def stage_fingerprint(stage: str, package: Path = PACKAGE) -> tuple[str, dict[str, str]]:
+    """The hash of aebench's code in a key of `COMPUTING`, and the modules that it is of.
+
+    See `module_fingerprint` and `module_hashes`.
+    """
+    left = UNCOUNTED.keys() - (SHOWN if stage == "report" else ())
+    uncounted = {module: UNCOUNTED[module] for module in left}
+    digest, modules = hashlib.sha256(), dict[str, str]()
+    for module in COMPUTING[stage]:
+        digest.update(module_fingerprint(module, package, uncounted).encode())
+        modules |= module_hashes(module, package, uncounted)
+    return digest.hexdigest(), modules
 
 
-def stage_sources(stage: str) -> set[Path]:
-    """The files of aebench that the stage imports. `__init__` only gathers names: left out."""
-    start = PACKAGE / f"{stage}.py"
-    return import_closure(start, PACKAGE.parent, "aebench", {PACKAGE / "__init__.py"})
+def module_fingerprint(
+    module: str, package: Path = PACKAGE, uncounted: Mapping[str, str] = UNCOUNTED
+) -> str:
+    """SHA-256 of the module and of all that it imports inside the package: a Merkle tree.
 
-
-def source_hash(sources: set[Path], root: Path) -> str:
-    """SHA-256 over the parsed sources, with their paths relative to `root`."""
-    digest = hashlib.sha256()
-    for path in sorted(sources):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{normalised(path)}\0".encode())
-    return digest.hexdigest()
-
-
-@cache
-def normalised(path: Path) -> str:
-    """The syntax tree as text, without docstrings; the bare text of a file that does not parse."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    Each imported name is bound to the hash of the module it comes from: how modules are called and
+    where they lie does not matter. ValueError for a circle of imports or a module not there.
+    """
+    modules = Modules(package, uncounted)
+    hashes: dict[str, str] = {}
     try:
-        tree = ast.parse(text)
+        for name in TopologicalSorter(modules.graph(module)).static_order():
+            hashes[name] = modules.digest(name, hashes)
+    except CycleError as error:
+        raise ValueError(f"a circle of imports: {' <- '.join(error.args[1])}") from None
+    return hashes[module]
+
+
+def module_hashes(
+    module: str, package: Path = PACKAGE, uncounted: Mapping[str, str] = UNCOUNTED
+) -> dict[str, str]:
+    """Each module that the fingerprint covers -> a short hash of its own source: what changed?"""
+    modules = Modules(package, uncounted)
+    return {name: modules.digest(name, {})[:12] for name in sorted(modules.graph(module))}
+
+
+class Import(NamedTuple):
+    """One name that an import statement binds: `from module import name as local`."""
+
+    module: str  # never relative
+    name: str | None  # None: the module itself
+    local: str  # dotted for `import a.b`, which binds `a`
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The modules of one package, by their dotted names."""
+
+    package: Path
+    uncounted: Mapping[str, str]
+
+    def file(self, module: str) -> Path | None:
+        """The module's source; of a package its `__init__`."""
+        stem = self.package.parent.joinpath(*module.split("."))
+        files = stem / "__init__.py", stem.with_suffix(".py")
+        return next((file for file in files if file.is_file()), None)
+
+    def counts(self, module: str) -> bool:
+        """Whether the module's content is hashed."""
+        top = self.package.name
+        if module == top:
+            return top not in self.uncounted
+        return not any(f"{module}.".startswith(f"{key}.") for key in self.uncounted.keys() - {top})
+
+    def parts(self, module: str) -> list[str | Import]:
+        """The normalised source; an Import without `name` is one of a whole module."""
+        file = self.file(module)
+        if file is None:
+            raise ValueError(f"{module}: no such module in {self.package}")
+        place = module.split(".")[: None if file.name == "__init__.py" else -1]
+        found = normalised(file.read_bytes(), tuple(place))
+        return [self.resolved(part) if isinstance(part, Import) else part for part in found]
+
+    def resolved(self, found: Import) -> Import:
+        """`from package import module` told apart from `from module import name`."""
+        whole = f"{found.module}.{found.name}"
+        return Import(whole, None, found.local) if found.name and self.file(whole) else found
+
+    def imported(self, module: str) -> list[Import]:
+        """What the module imports from the package."""
+        return [part for part in self.parts(module) if isinstance(part, Import)]
+
+    def graph(self, start: str) -> dict[str, set[str]]:
+        """Every counted module that `start` reaches -> the counted modules it imports."""
+        found: dict[str, set[str]] = {}
+        waiting = [start]
+        while waiting:
+            module = waiting.pop()
+            if module not in found:
+                sources = {part.module for part in self.imported(module)}
+                found[module] = {name for name in sources if self.counts(name) and self.file(name)}
+                waiting += found[module]
+        return found
+
+    def digest(self, module: str, labels: Mapping[str, str]) -> str:
+        """SHA-256 of the normalised source, in which imported modules are called by `labels`."""
+        digest = hashlib.sha256()
+        for part in self.parts(module):
+            if isinstance(part, Import):
+                source = part.module
+                label = labels.get(source, source) if self.counts(source) else "uncounted"
+                part = repr((label, part.name, part.local))
+            digest.update(part.encode())
+        return digest.hexdigest()
+
+
+@cache  # by content: a file is parsed once, and again when it is edited meanwhile
+def normalised(source: bytes, place: tuple[str, ...] = ()) -> tuple[str | Import, ...]:
+    """The syntax tree as text, without docstrings; the bare source where it does not parse.
+
+    In a module of the package `place`, imports inside the top-level package are set apart, and what
+    an AebenchError says is left out: it ends the stage, whereas a Failure's text is a result.
+    """
+    try:
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return text
+        return (repr(source),)
     for node in ast.walk(tree):
         match node:
             case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 if ast.get_docstring(node, clean=False) is not None:
                     node.body = node.body[1:]
-    return ast.dump(tree)
+            case ast.Raise(
+                ast.Call(ast.Name("AebenchError") | ast.Attribute(_, "AebenchError")) as call
+            ) if place:
+                call.args, call.keywords = [], []
+        if place:
+            for field, value in ast.iter_fields(node):
+                if isinstance(value, list):
+                    setattr(node, field, list(with_imports_sorted(value, place)))
+    parts: list[str | Import] = []
+    write(tree, parts)
+    return tuple(parts)
 
 
-def import_closure(
-    start: Path, root: Path, only: str | None = None, without: Set[Path] = frozenset()
-) -> set[Path]:
+def with_imports_sorted(nodes: list[Any], place: tuple[str, ...]) -> Iterator[Any]:
+    """The nodes; of imports that stand together the package's own come last, by local name.
+
+    The formatter moves them among each other when a module is renamed.
+    """
+    own: list[Import] = []
+    for node in nodes:
+        found = imports(node, place)
+        if any(name.module.split(".")[0] == place[0] for name in found):
+            own += found
+            continue
+        if not found:
+            yield from sorted(own, key=lambda name: name.local)
+            own = []
+        yield node
+    yield from sorted(own, key=lambda name: name.local)
+
+
+def imports(node: Any, place: Sequence[str]) -> list[Import]:
+    """What the node, standing in a module of the package `place`, binds if it is an import."""
+    match node:
+        case ast.Import(names):
+            return [Import(a.name, None, a.asname or a.name) for a in names]
+        case ast.ImportFrom(module, names, level):
+            base = place[: len(place) + 1 - level] if level else ()
+            module = ".".join([*base, *([module] if module else [])])
+            return [Import(module, a.name, a.asname or a.name) for a in names]
+    return []
+
+
+def write(value: Any, parts: list[str | Import]) -> None:
+    """Append the tree, without the empty fields: a later Python may have more of them."""
+    if isinstance(value, ast.AST | list):
+        parts.append(f"{type(value).__name__}(")
+        fields = ast.iter_fields(value) if isinstance(value, ast.AST) else enumerate(value)
+        for field, content in fields:
+            if content is not None and content != []:
+                parts.append(f"{field}=")
+                write(content, parts)
+        parts.append(")")
+    else:
+        parts.append(value if isinstance(value, Import) else f"{value!r},")
+
+
+def source_hash(sources: set[Path], root: Path) -> str:
+    """SHA-256 over a plug-in's parsed files, with their paths relative to `root`."""
+    digest = hashlib.sha256()
+    for path in sorted(sources):
+        text = "".join(map(str, normalised(path.read_bytes())))
+        digest.update(f"{path.relative_to(root).as_posix()}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+def import_closure(start: Path, root: Path, only: str | None = None) -> set[Path]:
     """`start` and the files below `root` that it imports, directly or through one another.
 
     Imports inside functions count; imports by computed names cannot be seen. With `only`, just
-    that top-level package is followed (a root such as site-packages holds everything); files in
-    `without` are not.
+    that top-level package is followed: a root such as site-packages holds everything.
     """
     found: set[Path] = set()
     waiting = [start]
     while waiting:
         path = waiting.pop()
-        if path in found or path in without:
-            continue
-        found.add(path)
-        for name in imported_names(path, root):
-            if only is None or name.split(".")[0] == only:
-                waiting.extend(module_files(name, root))
+        if path not in found:
+            found.add(path)
+            names = imported_names(path.read_bytes(), path.relative_to(root).parent.parts)
+            followed = [name for name in names if only in (None, name.split(".")[0])]
+            waiting += [file for name in followed for file in module_files(name, root)]
     return found
 
 
 @cache
-def imported_names(path: Path, root: Path) -> set[str]:
+def imported_names(source: bytes, place: tuple[str, ...]) -> set[str]:
     """Dotted names of what may be modules in the file's import statements."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return set()
-    package = path.relative_to(root).parent.parts
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) + 1 - node.level] if node.level else ()
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            names.add(module)
-            names.update(f"{module}.{alias.name}".lstrip(".") for alias in node.names)
-    return names - {""}
+    found = [name for node in ast.walk(tree) for name in imports(node, place)]
+    return {
+        name.strip(".") for i in found for name in (i.module, f"{i.module}.{i.name or ''}") if name
+    }
 
 
 def module_files(name: str, root: Path) -> list[Path]:

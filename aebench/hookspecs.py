@@ -24,7 +24,9 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
     - `fit(batches)`: called once instead of gradient training with a re-iterable of float32
       (B, C, H, W). Register the class itself (`register("pca", PCA)`) and its runs do not depend on
       the `train` settings;
-    - `note`: a str that the report prints with the row.
+    - `note`: a str that the report prints with the row;
+    - `baseline`: "pca" or "pixels", the reference that it is: the others are held against it,
+      whatever it is called. Set it on the class, so that a run that failed has it, too.
 
     All state is in parameters and buffers of their final shapes: later stages build the model again
     and load them. Weights are to be initialised with torch's global random generator: it is seeded

@@ -1,196 +1,297 @@
-"""The schema of params.yaml, and one clear line for each thing wrong with it."""
+"""Read params.yaml: one clear line for each thing wrong with it."""
 
+import json
 import re
+import reprlib
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.constructor import DuplicateKeyError
 
 from aebench.errors import AebenchError, nearest
+from aebench.schema import LONGEST, RUN_NAME, Knn, Params, Recipe, Run
+from aebench.workspace import Workspace
 
-PATH = Path("params.yaml")
-RUN_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+NAME = "params.yaml"
+# With aliases a short file holds a value without end.
+MOST_LEVELS, MOST_VALUES = 16, 10_000
 
-
-class Section(BaseModel):
-    """Strict: no coercion (`100.0` is not an integer), no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Train(Section):
-    """The training recipe."""
-
-    epochs: Annotated[int, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    muon_learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    horizontal_flip: bool
+Place = tuple[Any, ...]  # keys and indices from the top
 
 
-class Knn(Section):
-    """The search and its vote."""
-
-    k: Annotated[int, Field(ge=1)]
-    metric: Literal["l2", "cosine", "whitened-cosine"]
-    backend: Literal["faiss", "sklearn"]
-
-
-class Run(BaseModel):
-    """One entry under `runs`: what it pins. Further keys are options of its model."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    model: str
-    latent: Annotated[int, Field(ge=1)] | None = None
-    depth: Annotated[int, Field(ge=1)] | None = None
-    train: dict[str, Any] = {}
-    knn: dict[str, Any] = {}
-
-
-class Params(Section):
-    """params.yaml."""
-
-    dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
-    image_size: Annotated[int, Field(ge=8)] | None
-    channels: Literal[1, 3] | None
-    latent: Annotated[int, Field(ge=1)]
-    depth: Annotated[int, Field(ge=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
-    train: Train
-    knn: Knn
-    runs: Annotated[
-        dict[Annotated[str, StringConstraints(pattern=RUN_NAME)], Run], Field(min_length=1)
-    ]
-
-
-# What stands in for a wrong value while the rest is checked.
-STAND_IN: dict[str, Any] = {
-    "dataset": "unknown",
-    "image_size": None,
-    "channels": None,
-    "latent": 1,
-    "depth": 1,
-    "seeds": [0],
-    "train": {
-        "epochs": 0,
-        "batch_size": 1,
-        "learning_rate": 1.0,
-        "muon_learning_rate": 1.0,
-        "weight_decay": 0.0,
-        "horizontal_flip": False,
-    },
-    "knn": {"k": 1, "metric": "l2", "backend": "faiss"},
-}
-
-
-def read_params() -> tuple[Params | None, list[str]]:
+def read_params(workspace: Workspace) -> tuple[Params | None, list[str]]:
     """params.yaml, checked by itself, and a line for each fault.
 
     With faults, the values are what is left to check further: runs that are wrong are left out,
-    other wrong values have a stand-in. None where nothing is left. AebenchError: not readable.
+    other wrong values have a stand-in. None where no run is left. AebenchError: not readable.
     """
-    content = read_yaml()
+    content = read_yaml(workspace.params)
     faults: list[str] = []
+    wrong: set[Place] = set()
+    for place, value in parts(content):
+        if found := list(value_faults(place, value)):
+            faults += found
+            wrong.add(place)
     try:
-        params = Params.model_validate(content)
+        Params.model_validate(mended(content, wrong))
     except ValidationError as error:
-        faults += [line(e, content) for e in error.errors()]
-        wrong = {tuple(map(str, e["loc"][:2])) for e in error.errors()}
-        runs = content.get("runs") if isinstance(content.get("runs"), dict) else {}
-        left = {n: run for n, run in (runs or {}).items() if ("runs", str(n)) not in wrong}
-        keys = {place[0] for place in wrong}
-        rest = {k: s if k in keys else content.get(k, s) for k, s in STAND_IN.items()}
-        if not left:
-            return None, faults
-        params = Params.model_validate(rest | {"runs": left})
+        faults += [line(e) for e in error.errors()]
+        wrong |= {e["loc"][: 2 if e["loc"][0] == "runs" else 1] for e in error.errors()}
+    params = Params.model_validate(mended(content, wrong))
     faults += [
-        f"{PATH}: seeds: got {seed} more than once; allowed: distinct integers >= 0"
-        for seed in sorted({s for s in params.seeds if params.seeds.count(s) > 1})
+        f"{NAME}: seeds: got {seed} more than once; allowed: distinct integers >= 0"
+        for seed, count in sorted(Counter(params.seeds).items())
+        if count > 1
     ]
-    for name, run in list(params.runs.items()):
-        if found := run_faults(name, run, params):
+    for name, run in params.runs.items():
+        if found := list(run_faults(name, run, params)):
             faults += found
             run.train, run.knn = {}, {}
-    return params, faults
+    return (None if params.runs.keys() <= STAND_IN["runs"].keys() else params), faults
 
 
-def read_yaml() -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[Any, Any]:
     """The file as plain values, read as DVC reads it (YAML 1.2)."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # legal, and a warning is four lines
     try:
-        content = YAML(typ="safe", pure=True).load(PATH.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AebenchError(f"{PATH}: not there; run aebench in a workspace that has one") from None
+        raise AebenchError(f"{NAME}: not there; run aebench in a workspace that has one") from None
+    except OSError as error:
+        raise AebenchError(f"{NAME}: not readable ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise AebenchError(f"{PATH}: not a text file in UTF-8") from None
+        raise AebenchError(f"{NAME}: not a text file in UTF-8") from None
     except DuplicateKeyError as error:
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "?"
-        raise AebenchError(f"{PATH}: {where}: {first_of(error.problem)}; remove one") from None
-    except (YAMLError, ValueError) as error:
-        raise AebenchError(f"{PATH}: not YAML: {' '.join(str(error).split())}") from None
+        problem = (error.problem or "duplicate key").split(" with value")[0]
+        raise AebenchError(f"{NAME}: {where}: {one_line(problem)}; remove one") from None
+    except RecursionError:
+        raise AebenchError(f"{NAME}: nested too deeply; {LEVELS}") from None
+    except YAMLError as error:
+        raise AebenchError(f"{NAME}: not YAML: {one_line(str(error))}") from None
+    except Exception as error:  # of `!!bool maybe` and the like ruamel raises anything
+        reason = f"{type(error).__name__}: {one_line(str(error))}"
+        raise AebenchError(f"{NAME}: not YAML: a value that cannot be read ({reason})") from None
     if not isinstance(content, dict):
         got = "nothing" if content is None else type(content).__name__
-        raise AebenchError(f"{PATH}: got {got}; allowed: keys {', '.join(Params.model_fields)}")
+        raise AebenchError(f"{NAME}: got {got}; allowed: keys {', '.join(Params.model_fields)}")
     return content
 
 
-def first_of(problem: str | None) -> str:
-    """ruamel's first words: `found duplicate key "mlp" with value ...`."""
-    return (problem or "duplicate key").split(" with value")[0]
+def parts(content: Mapping[Any, Any]) -> Iterator[tuple[Place, Any]]:
+    """What is refused, left out or replaced as a whole: each run, and each other top-level key."""
+    for key, value in content.items():
+        if key == "runs" and isinstance(value, dict):
+            yield from ((("runs", name), run) for name, run in value.items())
+        else:
+            yield (key,), value
 
 
-def run_faults(name: str, run: Run, params: Params) -> list[str]:
+def mended(content: Mapping[Any, Any], wrong: set[Place]) -> dict[Any, Any]:
+    """The content without the wrong runs, with a stand-in for each other wrong or missing key."""
+    keys = {place[0] for place in wrong if len(place) == 1}
+    kept = {key: value for key, value in content.items() if key not in keys}
+    kept |= {key: value for key, value in STAND_IN.items() if key in keys}
+    if isinstance(runs := kept.get("runs"), dict) and runs:
+        left = {name: run for name, run in runs.items() if ("runs", name) not in wrong}
+        kept["runs"] = left or STAND_IN["runs"]
+    return kept
+
+
+def stand_in(field: FieldInfo) -> Any:
+    """What the schema takes in place of a wrong value while the rest is checked."""
+    kind = field.annotation
+    if not field.is_required():
+        return field.get_default(call_default_factory=True)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {key: stand_in(inner) for key, inner in kind.model_fields.items()}
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    return None if NoneType in get_args(kind) else PLAIN_STAND_IN[get_origin(kind) or kind]
+
+
+PLAIN_STAND_IN: dict[Any, Any] = {
+    bool: False,
+    int: 1,
+    float: 1.0,
+    str: "unknown",
+    list: [0],
+    dict: {"": {"model": "unknown"}},  # a name that no run can have
+}
+STAND_IN: dict[str, Any] = {key: stand_in(field) for key, field in Params.model_fields.items()}
+
+LEVELS = f"allowed: {MOST_VALUES:,} values in a key or run, {MOST_LEVELS} levels deep"
+PLAIN = (
+    "allowed: numbers (integers of 64 bits), text, true, false, null, lists and mappings of these; "
+    "text that YAML takes for something else goes in quotes"
+)
+
+
+def value_faults(place: Place, value: Any) -> Iterator[str]:
+    """A line for each key and value at and below `place` that a plan, being JSON, cannot hold."""
+    if fault := key_fault(place):
+        yield fault
+        return
+    whole, left = place, deque([(place, value)])
+    seen = 0
+    while left:
+        place, value = left.popleft()
+        seen += 1
+        if seen > MOST_VALUES or len(place) > MOST_LEVELS:
+            yield f"{where(whole)}: too much in it; {LEVELS}"
+            return
+        if isinstance(value, list):
+            left += (((*place, index), item) for index, item in enumerate(value))
+        elif type(value) is dict:
+            found = {key: key_fault((*place, key)) for key in value}
+            yield from filter(None, found.values())
+            left += (((*place, key), item) for key, item in value.items() if not found[key])
+        elif not is_plain(value):
+            yield f"{where(place)}: got {shown(value)}; {PLAIN}"
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a JSON file that other programs can read can hold this single value."""
+    if isinstance(value, str):
+        return not re.search("[\ud800-\udfff]", value)  # half a character: no UTF-8 holds it
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or isinstance(value, float)
+
+
+def key_fault(place: Place) -> str | None:
+    """What is wrong with the last key of `place`, if anything."""
+    key = place[-1]
+    if place[:-1] == ("runs",):
+        return name_fault(key)
+    if isinstance(key, str) and key.isprintable() and len(key) <= LONGEST:
+        return None
+    return f"{where(place)}: got the key {spelt(key)}; allowed: keys of printable text"
+
+
+def name_fault(name: Any) -> str | None:
+    """What is wrong with a run's name, if anything.
+
+    One that YAML reads as a number, a date, true or null is refused in quotes, too: without them
+    DVC runs nothing and says nothing, and what reads the results (a data frame) guesses again.
+    """
+    allowed = f"allowed: names like {RUN_NAME}"
+    if not isinstance(name, str) or (re.fullmatch(RUN_NAME, name) and not is_text(name)):
+        return (
+            f"{where(('runs', name))}: got {spelt(name)}, which is not text in YAML; {allowed} "
+            "that are text without quotes; rename it"
+        )
+    if not re.fullmatch(RUN_NAME, name):
+        return f"{where(('runs', name))}: got {shown(name)}; {allowed}"
+    return None
+
+
+def is_text(name: str) -> bool:
+    """Whether YAML reads the name as text without quotes, too."""
+    try:
+        return isinstance(YAML(typ="safe", pure=True).load(name), str)
+    except ValueError:  # a date that there is not, 2020-13-45
+        return False
+
+
+def run_faults(name: str, run: Run, params: Params) -> Iterator[str]:
     """What is wrong with one run's `train` and `knn` overrides and its further keys."""
-    faults = [
-        f"{PATH}: runs.{name}.{key}: a run cannot override {key!r}; "
-        "allowed: model, latent, depth, train, knn and options of its model"
-        for key in (run.model_extra or {}).keys() & Params.model_fields.keys()
-    ]
-    for key, section, default in (("train", Train, params.train), ("knn", Knn, params.knn)):
-        merged = default.model_dump() | getattr(run, key)
+    for key in run.model_extra or {}:
+        if key in Params.model_fields:
+            yield (
+                f"{NAME}: runs.{name}.{key}: a run cannot override {key!r}; "
+                f"allowed: {', '.join(Run.model_fields)} and options of its model"
+            )
+    for key, default in (("train", params.train), ("knn", params.knn)):
         try:
-            section.model_validate(merged)
+            type(default).model_validate(default.model_dump() | getattr(run, key))
         except ValidationError as error:
-            faults += [line(e, merged, ("runs", name, key)) for e in error.errors()]
-    return faults
+            yield from (line(e, ("runs", name, key)) for e in error.errors())
 
 
-def line(error: ErrorDetails, content: Any, prefix: tuple[str, ...] = ()) -> str:
+def line(error: ErrorDetails, prefix: Place = ()) -> str:
     """One pydantic error as: file, key, value got, values allowed, nearest name."""
-    location = (*prefix, *(str(part) for part in error["loc"] if part != "[key]"))
-    where = f"{PATH}: {'.'.join(location)}"
+    place = (*prefix, *error["loc"])
     context = error.get("ctx", {})
+    got = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            known = siblings(location)
-            return (
-                f"{where}: unknown key{nearest(location[-1], known)}; allowed: {', '.join(known)}"
-            )
+            known = siblings(place)
+            hint = nearest(str(place[-1]), known)
+            return f"{where(place)}: unknown key{hint}; allowed: {', '.join(known)}"
         case "missing":
-            return f"{where}: missing; add it"
-        case "string_pattern_mismatch":
-            return f"{where}: got {error['input']!r}; allowed: names like {context['pattern']}"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return (
-                f"{where}: got {error['input']!r}; allowed: a mapping, keys on lines of their own"
-            )
+            return f"{where(place)}: missing; add it"
         case "too_short":
-            return f"{where}: empty; give at least one"
+            return f"{where(place)}: empty; give at least one"
+        case "string_pattern_mismatch":
+            allowed = f"names like {context['pattern']}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            allowed = "a mapping, keys on lines of their own"
         case "literal_error":
-            hint = nearest(str(error["input"]), re.findall("'(.+?)'", context["expected"]))
-            return f"{where}: got {error['input']!r}{hint}; allowed: {context['expected']}"
-    allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    got = error["input"]
-    whole = isinstance(got, float) and got.is_integer() and error["type"] == "int_type"
-    fix = f"; write {int(got)}" if whole else ""
-    return f"{where}: got {got!r}; allowed: {allowed}{fix}"
+            hint = nearest(str(got), re.findall("'(.+?)'", context["expected"]))
+            return f"{where(place)}: got {shown(got)}{hint}; allowed: {context['expected']}"
+        case _:
+            allowed = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    whole = error["type"] == "int_type" and isinstance(got, float) and got.is_integer()
+    fix = f"; write {int(got)}" if whole and is_plain(int(got)) else ""
+    return f"{where(place)}: got {shown(got)}; allowed: {allowed}{fix}"
 
 
-def siblings(location: tuple[str, ...]) -> list[str]:
-    """The keys that may stand where the last part of `location` stands."""
-    section = {"train": Train, "knn": Knn}.get(location[-2], Params) if location[1:] else Params
+def siblings(place: Place) -> list[str]:
+    """The keys that may stand where the last part of `place` stands."""
+    section = {"train": Recipe, "knn": Knn}.get(place[-2], Params) if place[1:] else Params
     return list(section.model_fields)
+
+
+def where(place: Place) -> str:
+    """`params.yaml: runs.mlp.train`, on one line whatever the keys are."""
+    return f"{NAME}: {'.'.join(map(spelt, place))}"
+
+
+def spelt(key: Any) -> str:
+    """A key as the file has it, if it is short and printable."""
+    if isinstance(key, str) and key.isprintable() and 0 < len(key) <= LONGEST:
+        return key
+    return json.dumps(key) if key is None or isinstance(key, bool) else shown(key)
+
+
+def one_line(text: str) -> str:
+    """The text on one line of bounded length."""
+    flat = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat[:300])
+
+
+class Short(reprlib.Repr):
+    """`repr` on one line of bounded length, whatever YAML made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 80, 80, 40
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write out an integer of thousands of digits."""
+        bits = x.bit_length()
+        return super().repr_int(x, level) if bits < 4096 else f"an integer of {bits} bits"
+
+    def repr_date(self, x: date, level: int) -> str:
+        """As in the file."""
+        return str(x)
+
+    repr_datetime = repr_date
+
+
+SHORT = Short()
+
+
+def shown(value: Any) -> str:
+    """The value for a message: Python's way of writing it, shortened."""
+    return SHORT.repr(value)

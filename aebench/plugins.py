@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,11 +21,8 @@ import pluggy
 
 from aebench import hookspecs
 from aebench.errors import AebenchError, first_line
-from aebench.files import Outs, json_bytes
-from aebench.fingerprint import import_closure, source_hash, stage_fingerprint
-
-FOLDER = Path("plugins")
-MEMORY = Path(".aebench/plugins.json")
+from aebench.fingerprint import import_closure, module_fingerprint, source_hash
+from aebench.workspace import Outs, Workspace, json_bytes
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,24 @@ class Plugin:
     name: str
     load: Callable[[], ModuleType]
     find: Callable[[], tuple[Path, Path, str | None]]  # file, import root, package followed
+    folder: Path | None = None  # whose helpers it imports by name
 
     def fingerprint(self) -> str:
         """The hash of the plug-in's source and of what it imports from beside itself."""
         file, root, package = self.find()
         return source_hash(import_closure(file, root, package), root)
+
+    def hashes(self) -> dict[str, str]:
+        """File -> hash of its own source: the plug-in's and those of what it imports."""
+        file, root, package = self.find()
+        found = import_closure(file, root, package)
+        prefix = "" if self.folder is None else "plugins/"
+        return {f"{prefix}{p.relative_to(root)}": source_hash({p}, root)[:12] for p in found}
+
+    def activate(self) -> None:
+        """Make its helpers importable by name: before its code runs."""
+        if self.folder is not None:
+            activate(str(self.folder.resolve()))
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Model:
     plugin: Plugin
     arguments: dict[str, Any]  # keyword -> default of `build`; `...` where there is none
     closed_form: bool  # whether the registered class fits itself instead of being trained
+    baseline: str | None = None  # which reference the registered class says it is
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,16 @@ class Registry:
     duplicates: dict[str, str] = field(default_factory=dict)  # model or data set -> sentence
 
 
-def load_plugins() -> Registry:
+def load_plugins(workspace: Workspace, remembering: bool = True) -> Registry:
     """Load every plug-in; one that fails is noted in `broken` and registers nothing.
 
-    One that is remembered is not imported before something of it is built or loaded.
+    One that is remembered is not imported before something of it is built or loaded. `remembering`:
+    whether to write down what is not yet remembered.
     """
     registry = Registry()
-    keys, known, fresh = memory_keys(), remembered(), {}
-    for plugin in find_plugins():
+    keys = memory_keys(workspace)
+    known, fresh = remembered(workspace, keys), {}
+    for plugin in find_plugins(workspace):
         try:
             if plugin.name in known:
                 models, datasets = recalled(plugin, known[plugin.name])
@@ -98,38 +110,42 @@ def load_plugins() -> Registry:
             registry.duplicates[name] = f"data set {name!r} is registered by both {both}"
         registry.models = models | registry.models
         registry.datasets = datasets | registry.datasets
-    if fresh != known:
-        remember(fresh)
+    if remembering and fresh != known:
+        remember(workspace, fresh)
     return registry
 
 
-def all_remembered() -> bool:
+def all_remembered(workspace: Workspace) -> bool:
     """Whether `load_plugins` will import none."""
-    return remembered().keys() >= {plugin.name for plugin in find_plugins()}
+    names = {plugin.name for plugin in find_plugins(workspace)}
+    return remembered(workspace, memory_keys(workspace)).keys() >= names
 
 
-def remembered() -> dict[str, Any]:
+def memory_path(workspace: Workspace) -> Path:
+    """Where it is remembered what plug-ins register."""
+    return workspace.root / ".aebench" / "plugins.json"
+
+
+def remembered(workspace: Workspace, keys: dict[str, str]) -> dict[str, Any]:
     """What each plug-in registers, by its name, where nothing it can depend on has changed."""
     try:
-        known = json.loads(MEMORY.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    keys = memory_keys()
-    return {name: about for name, about in known.items() if about["key"] == keys.get(name, "")}
+        known = json.loads(memory_path(workspace).read_bytes())
+        return {name: about for name, about in known.items() if about["key"] == keys.get(name, "")}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {}  # not there, or not what this version writes
 
 
-@cache
-def memory_keys() -> dict[str, str]:
+def memory_keys(workspace: Workspace) -> dict[str, str]:
     """For each plug-in, a hash of its source, of this module, and of what is installed.
 
     Installing or removing a package touches its folder on `sys.path`. A plug-in whose source cannot
     be found has none: importing it tells why.
     """
     folders = [Path(f) for f in sys.path if f.endswith(("site-packages", "dist-packages"))]
-    common = [stage_fingerprint("plugins"), sys.version]
+    common = [module_fingerprint(__name__, uncounted={}), sys.version]
     common += [f"{folder} {folder.stat().st_mtime_ns}" for folder in folders if folder.is_dir()]
     keys = {}
-    for plugin in find_plugins():
+    for plugin in find_plugins(workspace):
         with contextlib.suppress(Exception):
             parts = "\0".join([plugin.fingerprint(), *common])
             keys[plugin.name] = hashlib.sha256(parts.encode()).hexdigest()
@@ -170,7 +186,7 @@ def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], d
     return models, {name: dataset(name) for name in known["datasets"]}
 
 
-def remember(fresh: dict[str, Any]) -> None:
+def remember(workspace: Workspace, fresh: dict[str, Any]) -> None:
     """Keep the descriptions for the next `load_plugins`, those that JSON can hold."""
     kept = {}
     for name, about in fresh.items():
@@ -178,31 +194,29 @@ def remember(fresh: dict[str, Any]) -> None:
             json_bytes(about)
             kept[name] = about
     with contextlib.suppress(OSError), Outs() as outs:  # a folder that cannot be written
-        outs.write_json(MEMORY, kept)
+        outs.write(memory_path(workspace), json_bytes(kept))
 
 
-def load_plugin(name: str) -> tuple[dict[str, Model], dict[str, Dataset]]:
+def load_plugin(workspace: Workspace, name: str) -> tuple[dict[str, Model], dict[str, Dataset]]:
     """What the one plug-in of that name registers; AebenchError when it is gone or broken."""
-    for plugin in find_plugins():
+    for plugin in find_plugins(workspace):
         if plugin.name == name:
             return registrations(plugin)
     raise AebenchError(f"{name}: the plug-in is not there any more; run `aebench plan`")
 
 
-def load_model(plan: dict[str, Any]) -> Model:
-    """The model that a resolved plan names."""
-    models, _ = load_plugin(plan["plugin"])
-    if plan["model"] not in models:
-        raise AebenchError(
-            f"{plan['plugin']}: registers no model {plan['model']!r} any more; run `aebench plan`"
-        )
-    return models[plan["model"]]
+def load_model(workspace: Workspace, plugin: str, name: str) -> Model:
+    """The model of that name that the plug-in registers."""
+    models, _ = load_plugin(workspace, plugin)
+    if name not in models:
+        raise AebenchError(f"{plugin}: registers no model {name!r} any more; run `aebench plan`")
+    return models[name]
 
 
-def find_plugins() -> Iterator[Plugin]:
+def find_plugins(workspace: Workspace) -> Iterator[Plugin]:
     """The workspace's files by name, then the installed entry points of group `aebench`."""
-    if FOLDER.is_dir():
-        for path in sorted(FOLDER.glob("*.py")):
+    if workspace.plugins.is_dir():
+        for path in sorted(workspace.plugins.glob("*.py")):
             if not path.name.startswith("_"):
                 yield file_plugin(path)
     for entry in sorted(importlib.metadata.entry_points(group="aebench"), key=lambda e: e.value):
@@ -213,9 +227,6 @@ def file_plugin(path: Path) -> Plugin:
     """A loose file. Its helpers, `plugins/_*.py`, are importable by their name."""
 
     def load() -> ModuleType:
-        # Last on the path: `plugins/torch.py` must not stand in for an installed package.
-        if (folder := str(FOLDER.resolve())) not in sys.path:
-            sys.path.append(folder)
         name = f"aebench_plugins.{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path.resolve())
         assert spec and spec.loader  # a .py file always has both
@@ -224,7 +235,30 @@ def file_plugin(path: Path) -> Plugin:
         spec.loader.exec_module(module)
         return module
 
-    return Plugin(path.as_posix(), load, lambda: (path, FOLDER, None))
+    name = f"plugins/{path.name}"
+    return Plugin(name, load, lambda: (path, path.parent, None), path.parent)
+
+
+HELPERS: dict[str, dict[str, ModuleType]] = {}  # folder -> its modules that were imported
+
+
+def activate(folder: str) -> None:
+    """Make the modules of one folder of plug-ins importable by name, and those of no other.
+
+    Two workspaces in one process may have helpers of one name.
+    """
+    active = next((path for path in sys.path if path in HELPERS), None)
+    if active == folder:
+        return
+    if active is not None:
+        sys.path.remove(active)
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and str(Path(file).parent) == active and "." not in name:
+                HELPERS[active][name] = sys.modules.pop(name)
+    # Last on the path: `plugins/torch.py` must not stand in for an installed package.
+    sys.path.append(folder)
+    sys.modules.update(HELPERS.setdefault(folder, {}))
 
 
 def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
@@ -249,16 +283,16 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
     datasets: dict[str, Dataset] = {}
 
     def register_model(name: str, build: Callable[..., Any]) -> None:
-        add(
-            models,
-            "model",
-            Model(name, build, plugin, arguments(name, build), hasattr(build, "fit")),
-        )
+        uses, closed_form = arguments(name, build), hasattr(build, "fit")
+        baseline = getattr(build, "baseline", None)
+        call = activated(plugin, build)
+        add(models, "model", Model(name, call, plugin, uses, closed_form, baseline))
 
     def register_dataset(name: str, load: Callable[[Path], dict[str, Any]]) -> None:
-        add(datasets, "data set", Dataset(name, load, plugin))
+        add(datasets, "data set", Dataset(name, activated(plugin, load), plugin))
 
     try:
+        plugin.activate()
         manager.register(plugin.load(), plugin.name)
         manager.check_pending()  # without it a misspelt hook registers nothing, silently
         manager.hook.register_models(register=register_model)
@@ -272,6 +306,16 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
             "with @aebench.hookimpl"
         )
     return models, datasets
+
+
+def activated(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The plug-in's function, which finds its helpers when it is called."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        plugin.activate()
+        return function(*args, **options)
+
+    return call
 
 
 def add(known: dict[str, Any], kind: str, entry: Model | Dataset) -> None:

@@ -5,40 +5,55 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
+
+from aebench.records.origin import PROTOCOL, Provenance
+from aebench.workspace import Workspace
 
 # What a run itself writes or `dvc exp run -S` edits does not make the code dirty.
 IGNORED = ("plan", "reports", "dvc.lock", "params.yaml")
 
 
-def provenance(packages: list[str], **facts: Any) -> dict[str, Any]:
-    """aebench's and the packages' versions, commit, processor, date, and the stage's own facts."""
-    versions = {name: importlib.metadata.version(name) for name in ["aebench", *packages]}
-    return {
-        **facts,
-        **commit(),
-        "versions": versions | {"python": platform.python_version()},
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+class Clock:
+    """Starts with a stage of the workspace; at its end says where the result comes from."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.root = workspace.root
+        self.start = time.perf_counter()
+
+    def provenance(self, packages: list[str], **facts: Any) -> Provenance:
+        """Versions of aebench and the packages, commit, machine, date, and what the stage adds."""
+        versions = {name: importlib.metadata.version(name) for name in ["aebench", *packages]}
+        return Provenance(
+            **facts,
+            **commit(self.root),
+            versions=versions | {"python": platform.python_version()},
+            cpu=cpu_name(),
+            cores=os.cpu_count(),
+            openblas_coretype=os.environ.get("OPENBLAS_CORETYPE"),
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            protocol=PROTOCOL,
+            stage_seconds=time.perf_counter() - self.start,
+        )
 
 
-def commit() -> dict[str, Any]:
+def commit(root: Path) -> dict[str, Any]:
     """The workspace's git commit, and whether it has uncommitted changes; null outside git."""
-    head = git("rev-parse", "HEAD")
+    head = git(root, "rev-parse", "HEAD")
     if head is None:
         return {"commit": None, "dirty": None}
     excluded = [f":(exclude){name}" for name in IGNORED]
-    return {"commit": head, "dirty": bool(git("status", "--porcelain", "--", ".", *excluded))}
+    return {"commit": head, "dirty": bool(git(root, "status", "--porcelain", "--", ".", *excluded))}
 
 
-def git(*arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
     """What git prints, or None where it fails (no git, no repository, no commit yet)."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

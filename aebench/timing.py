@@ -1,5 +1,6 @@
 """What a piece of work took, and whether its process got its cores meanwhile."""
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from aebench.records.origin import Timing
 
 try:
     import resource
@@ -117,20 +120,38 @@ def add(one: Any, other: Any) -> Any:
     return None if one is None or other is None else one + other
 
 
-def facts(usages: Sequence[Usage]) -> dict[str, Any]:
+def facts(usages: Sequence[Usage]) -> Timing:
     """What a result says of its timed pieces: their means, and the load average at the end.
 
     `contended` when half of them or more were: the median of the others is then lost.
     """
     if not usages:
-        return {}
+        return Timing()
     total = sum(usages[1:], usages[0])
     marks = [usage.contended for usage in usages]
+    return Timing(
+        cpu_seconds=total.cpu_seconds / len(usages),
+        waited_share=total.waited_share,
+        others_share=total.others_share,
+        involuntary_switches=total.involuntary_switches,
+        load_average=psutil.getloadavg()[0],
+        contended=None if None in marks else 2 * sum(map(bool, marks)) >= len(marks),
+    )
+
+
+def epoch_times(usages: Sequence[Usage]) -> dict[str, Any]:
+    """epoch_seconds: the median without the first epoch (of one epoch: that one), and the spread.
+
+    The spread is the median absolute deviation from that median; blank for a single epoch.
+    """
+    timed = usages[1:] or usages
+    seconds = [used.seconds for used in timed]
+    median = statistics.median(seconds) if seconds else None
+    spread = statistics.median(abs(s - median) for s in seconds) if seconds[1:] and median else None
     return {
-        "cpu_seconds": total.cpu_seconds / len(usages),
-        "waited_share": total.waited_share,
-        "others_share": total.others_share,
-        "involuntary_switches": total.involuntary_switches,
-        "load_average": psutil.getloadavg()[0],
-        "contended": None if None in marks else 2 * sum(map(bool, marks)) >= len(marks),
+        "epoch_seconds": median,
+        "epoch_seconds_mad": spread,
+        "epochs_timed": len(timed),
+        "all_epoch_seconds": [used.seconds for used in usages],
+        "timing": facts(timed),
     }

@@ -9,8 +9,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from aebench.files import PREPARED, read_json
 from aebench.provenance import cpu_name
+from aebench.records.prepare import Prepared
+from aebench.workspace import Workspace
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -40,9 +41,10 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def need_cifar10() -> dict[str, Any]:
+def need_cifar10() -> Prepared:
     """What `prepare` says of its images; exit where they are not the full CIFAR-10."""
-    meta = read_json(PREPARED / "meta.json", "dvc exp run -S dataset=cifar10")
-    if (meta["num_train"], meta["num_test"], meta["shape"]) != (50000, 10000, [3, 32, 32]):
-        sys.exit(f"needs the full CIFAR-10 in data/prepared, found {meta['shape']}")
+    command = "dvc exp run -S dataset=cifar10"
+    meta = Prepared.read(Workspace().prepared / "meta.json", command)
+    if (meta.num_train, meta.num_test, meta.shape) != (50000, 10000, (3, 32, 32)):
+        sys.exit(f"needs the full CIFAR-10 in data/prepared, found {meta.shape}")
     return meta

@@ -18,7 +18,7 @@ from statistics import mean
 from _machine import arguments, need_cifar10, note, show
 from ruamel.yaml import YAML
 
-from aebench.files import PREPARED
+from aebench.workspace import Workspace
 
 STAGES = "train", "encode", "knn"
 ROUNDS = 2
@@ -30,8 +30,9 @@ def main() -> None:
     found: dict[tuple[str, bool], list[dict]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / PREPARED.parent).mkdir(parents=True)
-        for path in (Path("plugins"), PREPARED):
+        prepared = Workspace().prepared
+        (folder / prepared.parent).mkdir(parents=True)
+        for path in (Path("plugins"), prepared):
             (folder / path).symlink_to(path.absolute())
         yaml = YAML()
         params = yaml.load(Path("params.yaml"))

@@ -13,7 +13,11 @@ import sys
 import numpy as np
 from _machine import need_cifar10
 
-from aebench.files import PREPARED, read_json, result_path, run_path
+from aebench.records.encode import EncodeRecord
+from aebench.records.knn import KnnRecord
+from aebench.workspace import Workspace
+
+HERE = Workspace()
 
 # Run, metric, k -> accuracy in %, to one digit. Raw pixels: 35.4 % for 1-NN with L2 is in
 # cs231n.github.io, classification notes; the others by an independent computation.
@@ -42,11 +46,13 @@ MSES = {
 
 
 def accuracy(run: str, metric: str, k: int) -> float:
-    return 100 * read_json(result_path(run, 0, "knn.json"), "dvc repro")["panel"][metric][str(k)]
+    found = KnnRecord.read(HERE.result_path(run, 0, "knn.json"), "dvc repro")
+    return 100 * (found.panel[metric][str(k)] or 0)
 
 
 def mse(run: str) -> float:
-    return read_json(result_path(run, 0, "encode.json"), "dvc repro")["mse"]
+    found = EncodeRecord.read(HERE.result_path(run, 0, "encode.json"), "dvc repro")
+    return found.mse or 0
 
 
 def unclipped_mse(run: str) -> float:
@@ -54,14 +60,14 @@ def unclipped_mse(run: str) -> float:
 
     import aebench
 
-    images = np.load(PREPARED / "test_images.npy").astype(np.float32) / 255
-    codes = torch.from_numpy(np.load(run_path(run, 0, "test_codes.npy")))
+    images = np.load(HERE.prepared / "test_images.npy").astype(np.float32) / 255
+    codes = torch.from_numpy(np.load(HERE.run_path(run, 0, "test_codes.npy")))
     decoded = aebench.load(run).decoder(codes).numpy()
     return float(np.square(decoded - images, dtype=np.float64).mean())
 
 
 def mean_image() -> float:
-    train, test = (np.load(PREPARED / f"{s}_images.npy") for s in ("train", "test"))
+    train, test = (np.load(HERE.prepared / f"{s}_images.npy") for s in ("train", "test"))
     return float(np.square(test / 255 - train.mean(axis=0, dtype=np.float64) / 255).mean())
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from _machine import arguments, need_cifar10, note, show
 from ruamel.yaml import YAML
 
-from aebench.files import PREPARED
-from aebench.knn import BACKENDS, search
+from aebench.evaluation.search import BACKENDS, search
+from aebench.workspace import Workspace
 
+PREPARED = Workspace().prepared
 SIZES = 10_000, 50_000, 600_000
 BANKS = 50_000, 500_000
 MODELS = "mlp", "cnn"

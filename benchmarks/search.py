@@ -18,8 +18,9 @@ import time
 import numpy as np
 from _machine import arguments, median, need_cifar10, note, show
 
-from aebench.files import run_path
-from aebench.knn import BACKENDS, kernels, pixels, search
+from aebench.evaluation.panel import flattened
+from aebench.evaluation.search import BACKENDS, kernels, search
+from aebench.workspace import Workspace
 
 RUNS = {"pca-latent10": 10, "pca": 32, "pca-latent100": 100, "pca-latent1000": 1000, "pixels": 3072}
 K, REPEATS = 50, 3
@@ -69,10 +70,13 @@ def worker(run: str, backend: str, coretype: str) -> dict:
 
 
 def measured(run: str, backend: str) -> dict:
+    here = Workspace()
     if run == "pixels":
-        bank, queries = pixels("train"), pixels("test")
+        paths = (here.prepared / f"{split}_images.npy" for split in ("train", "test"))
+        bank, queries = (flattened(np.load(path)) for path in paths)
     else:
-        bank, queries = (np.load(run_path(run, 0, f"{s}_codes.npy")) for s in ("train", "test"))
+        paths = (here.run_path(run, 0, f"{split}_codes.npy") for split in ("train", "test"))
+        bank, queries = (np.load(path) for path in paths)
     if (len(bank), len(queries)) != (50_000, 10_000):
         sys.exit(f"{run}: its codes are of other images; run `dvc repro`")
     BACKENDS[backend](bank[:1], queries[:1], 1)  # imports and starts threads

@@ -24,18 +24,22 @@ import numpy as np
 from _machine import arguments, median, need_cifar10, note, show
 from ruamel.yaml import YAML
 
-from aebench.files import PLAN, PREPARED, plan_path, read_json, result_path
+from aebench.records.plan import ReportPlan, TrainPlan
+from aebench.records.train import TrainRecord
+from aebench.schema import Recipe
+from aebench.workspace import Workspace
 
 if TYPE_CHECKING:
-    from aebench.autoencoder import Autoencoder
+    from aebench.models.autoencoder import Autoencoder
 
+HERE = Workspace()
 EPOCHS, REPEATS, BATCH, RATE, PROBE = 2, 3, 128, 1e-3, 60
 MODELS = ("mlp", "combo", "cnn")
 
 
 def main() -> None:
     asked = arguments(__doc__)
-    data_hash = need_cifar10()["data_hash"]
+    data_hash = need_cifar10().data_hash
     rows = []
     for model in MODELS:
         probes = {}
@@ -74,17 +78,17 @@ def main() -> None:
 
 def shares(peaks: dict[str, float], data_hash: str) -> Iterator[dict[str, Any]]:
     """What an epoch multiplies, without the optimizer, over epoch_seconds and the peak."""
-    for name in read_json(PLAN / "report.json", "dvc repro")["runs"]:
-        result = read_json(result_path(name, 0, "train.json"), "dvc repro")
-        if result["data_hash"] != data_hash:
+    for name in ReportPlan.read(HERE.plan / "report.json", "dvc repro").runs:
+        result = TrainRecord.read(HERE.result_path(name, 0, "train.json"), "dvc repro")
+        if result.data_hash != data_hash:
             sys.exit(f"{name}: its result is of other images; run `dvc repro`")
-        if result.get("epoch_seconds") and result["provenance"]["device"] == "cpu":
-            precision = result["provenance"]["precision"]
-            rate = 1e-9 * json.loads(run("flops", name)) * 50_000 / result["epoch_seconds"]
+        precision = result.provenance.precision
+        if result.epoch_seconds and precision and result.provenance.device == "cpu":
+            rate = 1e-9 * json.loads(run("flops", name)) * 50_000 / result.epoch_seconds
             yield {
                 "run": name,
                 "precision": precision,
-                "epoch, s": result["epoch_seconds"],
+                "epoch, s": result.epoch_seconds,
                 "GFLOP/s": rate,
                 "share of peak, %": 100 * rate / peaks[precision],
             }
@@ -126,11 +130,12 @@ def flops_an_image(name: str) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from aebench.autoencoder import build_autoencoder, reconstruction_loss
+    from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
     from aebench.plugins import load_model
 
-    plan = read_json(plan_path(name, "train"), "aebench plan")
-    autoencoder = build_autoencoder(load_model(plan), (3, 32, 32), plan["build"]).train()
+    plan = TrainPlan.read(HERE.plan_path(name, "train"), "aebench plan")
+    model = load_model(HERE, plan.plugin, plan.model)
+    autoencoder = build_autoencoder(model, (3, 32, 32), plan.build).train()
     with FlopCounterMode(display=False) as counter:
         reconstruction_loss(autoencoder, torch.rand(8, 3, 32, 32)).backward()
     return counter.get_total_flops() / 8
@@ -139,12 +144,12 @@ def flops_an_image(name: str) -> float:
 def built(model: str) -> "Autoencoder":
     import torch
 
-    from aebench.autoencoder import build_autoencoder
+    from aebench.models.autoencoder import build_autoencoder
     from aebench.plugins import load_plugins
 
     arguments = {"latent": 32, "depth": 3}
     torch.manual_seed(0)
-    return build_autoencoder(load_plugins().models[model], (3, 32, 32), arguments)
+    return build_autoencoder(load_plugins(HERE).models[model], (3, 32, 32), arguments)
 
 
 def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, float]:
@@ -155,14 +160,14 @@ def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, fl
     from torch.utils.data import DataLoader, Dataset
     from torchvision.transforms import ToTensor
 
-    from aebench.train import WARM_UP
+    from aebench.models.training import WARM_UP
 
     class Cifar10(Dataset):
         def __init__(self) -> None:
             self.transform = ToTensor()
-            images = np.load(PREPARED / "train_images.npy")
+            images = np.load(HERE.prepared / "train_images.npy")
             self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-            self.labels = np.load(PREPARED / "train_labels.npy")
+            self.labels = np.load(HERE.prepared / "train_labels.npy")
 
         def __len__(self) -> int:
             return len(self.images)
@@ -207,19 +212,19 @@ def aebench(model: str, recipe: str) -> dict[str, float]:
     """Seconds of the last epoch and its mean loss."""
     import torch
 
-    from aebench import train
-    from aebench.device import execution, keep_freed_memory
+    from aebench.models import training
+    from aebench.models.device import execution, keep_freed_memory
 
     settings = YAML(typ="safe").load(Path("params.yaml"))["train"] | {"epochs": EPOCHS}
     settings["batch_size"] = BATCH
     if recipe == "Adam":
-        train.SHORT_SIDE = 0  # no matrix is left to Muon
+        training.SHORT_SIDE = 0  # no matrix is left to Muon
         settings |= {"learning_rate": RATE, "weight_decay": 0.0, "horizontal_flip": False}
     keep_freed_memory()
     autoencoder = built(model)
-    images = torch.from_numpy(np.load(PREPARED / "train_images.npy", mmap_mode="c"))
+    images = torch.from_numpy(np.load(HERE.prepared / "train_images.npy", mmap_mode="c"))
     how = execution(autoencoder)
-    curve = train.fit_by_gradient(autoencoder, images, 0, settings, how)
+    curve = training.fit_by_gradient(autoencoder, images, 0, Recipe(**settings), how)
     return {"epoch": curve[-1][1].seconds, "loss": curve[-1][0]}
 
 

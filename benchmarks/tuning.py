@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
-from aebench.autoencoder import as_floats, build_autoencoder
-from aebench.device import execution, keep_freed_memory
-from aebench.files import PREPARED
-from aebench.knn import search, vote
+from aebench.evaluation.search import search
+from aebench.evaluation.vote import vote
+from aebench.models.autoencoder import as_floats, build_autoencoder
+from aebench.models.device import execution, keep_freed_memory
+from aebench.models.training import fit_by_gradient
 from aebench.plugins import load_plugins
-from aebench.train import fit_by_gradient
+from aebench.schema import Recipe
+from aebench.workspace import Workspace
 
 EVERY = 10  # images are ordered by class: the split keeps the classes' shares
 
@@ -30,14 +32,15 @@ def main() -> None:
     name, *settings = sys.argv[1:] or sys.exit(__doc__)
     with open("params.yaml") as file:
         params = YAML(typ="safe").load(file)
-    model = load_plugins().models[name]
+    here = Workspace()
+    model = load_plugins(here).models[name]
     recipe = params["train"]
     arguments = {k: params[k] for k in ("latent", "depth") if k in model.arguments}
     for setting in settings:
         key, value = setting.split("=")
         (recipe if key in recipe else arguments)[key] = YAML(typ="safe").load(value)
-    images = np.load(PREPARED / "train_images.npy")
-    labels = np.load(PREPARED / "train_labels.npy")
+    images = np.load(here.prepared / "train_images.npy")
+    labels = np.load(here.prepared / "train_labels.npy")
     held_out = np.arange(len(images)) % EVERY == EVERY - 1
     bank, queries = (torch.from_numpy(images[rows]) for rows in (~held_out, held_out))
     keep_freed_memory()
@@ -48,7 +51,7 @@ def main() -> None:
     if hasattr(autoencoder, "fit"):
         autoencoder.fit([as_floats(part) for part in bank.split(1000)])
     else:
-        fit_by_gradient(autoencoder, bank, 0, recipe, how)
+        fit_by_gradient(autoencoder, bank, 0, Recipe(**recipe), how)
     seconds = time.perf_counter() - start
     with torch.inference_mode():
         autoencoder.eval().to("cpu")

@@ -9,6 +9,8 @@ from aebench import hookimpl
 
 
 class PCA(nn.Module):
+    baseline = "pca"
+
     def __init__(self, shape, latent):
         super().__init__()
         pixels = math.prod(shape)

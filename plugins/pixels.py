@@ -6,6 +6,8 @@ from aebench import hookimpl
 
 
 class Pixels(nn.Module):
+    baseline = "pixels"
+
     def __init__(self, shape):
         super().__init__()
         self.encoder, self.decoder = nn.Flatten(), nn.Unflatten(1, shape)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
-from aebench.geometry import METRICS, geometry, latent_health
-from aebench.knn import search, vote
-from aebench.probe import probe
+from aebench.evaluation.latent_space import METRICS, bank_statistics, latent_health
+from aebench.evaluation.probe import probe
+from aebench.evaluation.search import search
+from aebench.evaluation.vote import vote
 
 BACKENDS = ["faiss", "sklearn"]
 KINDS = ["grid", "collapsed", "far", "near ties", "normal", "digits", "digits, PCA"]
@@ -88,8 +89,8 @@ def test_cosine_ranks_by_similarity_and_a_zero_code_has_none(metric, backend):
     bank = np.vstack([bank, np.zeros((1, 5))])  # the mean stays 0: a zero code
     queries = np.vstack([random.normal(0, 2, (30, 5)), np.zeros((1, 5))])
     similar = cosine_similarities(bank, queries, metric == "whitened-cosine")
-    shape = geometry(bank)
-    near, asked = (METRICS[metric](a, side, shape) for side, a in enumerate((bank, queries)))
+    shape = bank_statistics(bank)
+    near, asked = (METRICS[metric](a, bool(side), shape) for side, a in enumerate((bank, queries)))
     found = search(near, asked, 20, backend)
     expected = np.sort(similar, axis=1)[:, ::-1][:, :20]
     got = np.take_along_axis(similar, found, axis=1)
@@ -135,30 +136,30 @@ def test_panel_probe_and_health_are_those_of_the_codes(finished):
     shares = singular / singular.sum()
     assert found["effective_rank"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
     norms = np.linalg.norm(bank, axis=1)
-    assert found["norm_spread"] == pytest.approx(norms.std() / norms.mean())
-    assert found["dead_dimensions"] == 0
+    assert found["norm_coefficient_of_variation"] == pytest.approx(norms.std() / norms.mean())
+    assert found["collapsed_dimensions"] == 0
     assert 0.5 < found["probe_accuracy"] < 1
 
 
 def test_health_of_constructed_codes():
     angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles), 1e-4 * np.sin(angles), 0 * angles], axis=1)
-    found = latent_health(circle, geometry(circle))
+    found = latent_health(circle, bank_statistics(circle))
     assert found["effective_rank"] == pytest.approx(2, abs=1e-3)
-    assert found["dead_dimensions"] == 2
-    assert found["norm_spread"] == pytest.approx(0, abs=1e-7)
+    assert found["collapsed_dimensions"] == 2
+    assert found["norm_coefficient_of_variation"] == pytest.approx(0, abs=1e-7)
 
 
 def test_equal_codes_are_searched_and_probed_all_the_same():
     codes = np.full((60, 4), 0.3, np.float32)
-    shape = geometry(codes)
+    shape = bank_statistics(codes)
     assert latent_health(codes, shape) == {
         "effective_rank": 0,
-        "dead_dimensions": 4,
-        "norm_spread": 0,
+        "collapsed_dimensions": 4,
+        "norm_coefficient_of_variation": 0,
     }
     for metric in METRICS.values():
-        near, asked = metric(codes, 0, shape), metric(codes[:5], 1, shape)
+        near, asked = metric(codes, False, shape), metric(codes[:5], True, shape)
         assert (search(near, asked, 3, "faiss") == [0, 1, 2]).all()
     labels = np.repeat([0, 1, 1], 20)
     assert (probe(codes, labels, codes[:5], shape) == 1).all()  # the largest class

@@ -1,72 +1,125 @@
-"""The structure: who imports what, and that documents and code say the same."""
+"""The structure: who imports whom, and that documents and code say the same."""
 
+import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 import pytest
 from conftest import ROOT
 
-from aebench.__main__ import VERBS
-from aebench.fingerprint import PACKAGE, stage_sources
+from aebench.cli import verbs
+from aebench.fingerprint import PACKAGE
+from aebench.workspace import STAGES
 
-STAGES = ["plan", "prepare", "train", "encode", "knn", "report"]
-HEAVY = {"torch", "torchvision", "sklearn", "faiss", "matplotlib", "dvc"}
+HEAVY = {"torch", "torchvision", "sklearn", "faiss", "matplotlib", "dvc", "numpy", "scipy"}
+ENTRANCE = {"__init__", "__main__", "api", "cli"}
+# Room -> the rooms that its modules may import.
+MAY_IMPORT = {
+    "ground": {"ground", "records"},
+    "records": {"ground", "records"},
+    "models": {"ground", "records", "models"},
+    "evaluation": {"ground", "records", "evaluation"},
+    "report": {"ground", "records", "evaluation", "report"},
+    "stages": {"ground", "records", "evaluation", "models", "report"},  # never each other
+    "commands": {"ground", "records", "models", "report"},
+    "entrance": {"ground", "records", "models", "report", "stages", "commands", "entrance"},
+}
 
 
-def imported(stage):
-    """All modules in a fresh process after importing the stage."""
-    code = f"import sys, aebench.{stage}; print(*sys.modules)"
+def room(module):
+    """`aebench.models.training` -> `models`."""
+    parts = module.split(".")[1:]
+    if not parts or parts[0] in ENTRANCE:
+        return "entrance"
+    return parts[0] if (PACKAGE / parts[0]).is_dir() else "ground"
+
+
+def modules():
+    """Module -> what it imports of aebench, wherever the import stands."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        found[name] = set(imported(ast.parse(path.read_text())))
+    return found
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "aebench")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "aebench":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = (PACKAGE.parent / f"{whole.replace('.', '/')}.py").is_file()
+                yield whole if is_module else node.module
+
+
+def test_rooms_import_only_what_they_may():
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in modules().items()
+        for other in others
+        if room(other) not in MAY_IMPORT[room(module)]
+    ]
+    assert wrong == []
+
+
+def test_no_circle_of_imports():
+    graph = {name: others - {"aebench"} for name, others in modules().items()}
+    list(TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_a_verbs_module_says_all_of_it_and_imports_nothing_heavy(verb):
+    module = f"aebench.{verbs()[verb].parent.name}.{verb.replace('-', '_')}"
+    code = f"import sys, {module} as m; m.{verb.replace('-', '_')}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_fingerprint_covers_exactly_what_the_stage_imports(stage):
-    found = {m for m in imported(stage) if m.startswith("aebench.")}
-    sources = {f"aebench.{path.stem}" for path in stage_sources(stage)}
-    # `__init__` imports these two everywhere; they hold names, and nothing that is computed.
-    assert found == sources | {"aebench.errors", "aebench.hookspecs"}
-    assert not {f"aebench.{other}" for other in STAGES if other != stage} & sources
-
-
-@pytest.mark.parametrize(
-    ("stage", "allowed"),
-    [
-        ("plan", set()),
-        ("prepare", set()),
-        ("train", {"torch"}),
-        ("encode", {"torch"}),
-        ("knn", set()),
-        ("report", {"matplotlib"}),
-    ],
-)
-def test_stages_import_nothing_heavy_they_do_not_need(stage, allowed):
-    modules = imported(stage)
-    assert modules & HEAVY == allowed
-    assert "torch._dynamo" not in modules and "matplotlib.pyplot" not in modules
+    assert set(done.stdout.split()) & HEAVY == set()
 
 
 def test_training_does_not_import_the_compiler(baseline):
     code = (
-        "import sys; from aebench.train import train; train('mlp', 0);"
-        "assert 'torch._dynamo' not in sys.modules"
+        "import sys; from aebench.cli import run; run(['train', 'mlp', '0']);"
+        "run(['encode', 'mlp', '0']);"
+        "assert not {'torch._dynamo', 'torchvision', 'sklearn'} & set(sys.modules)"
+    )
+    baseline.run("python", "-c", code)
+
+
+def test_report_imports_no_torch(baseline):
+    code = (
+        "import sys; from aebench.cli import run; run(['report']);"
+        "assert not {'torch', 'sklearn', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     baseline.run("python", "-c", code)
 
 
 def test_dvc_stages_are_the_verbs():
-    stages = re.findall(r"^  (\w+):", (ROOT / "dvc.yaml").read_text(), re.MULTILINE)
-    assert stages == STAGES
-    assert list(VERBS) == [*STAGES, "verify", "list"]
-    for stage in STAGES:
-        assert (PACKAGE / f"{stage}.py").is_file()
+    text = (ROOT / "dvc.yaml").read_text()
+    assert re.findall(r"^  (\w+):", text, re.MULTILINE) == list(STAGES)
+    assert list(verbs())[: len(STAGES)] == list(STAGES)
+
+
+def test_help_of_every_verb(capsys):
+    from aebench.cli import run
+
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"    {verb} " in text for verb in verbs())
+    for verb in verbs():
+        with pytest.raises(SystemExit):
+            run([verb, "--help"])
+        assert f"usage: aebench {verb}" in capsys.readouterr().out
 
 
 def test_readme_is_short_and_complete():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150
-    for words in [f"aebench {verb}" for verb in VERBS] + ["register_models", "register_datasets"]:
+    for words in [f"aebench {verb}" for verb in verbs()] + ["register_models", "register_datasets"]:
         assert words in text, words
     assert (ROOT / "plugins/combo.py").read_text() in text
 

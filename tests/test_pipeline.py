@@ -128,12 +128,13 @@ def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
         assert old in text
         (code / path).write_text(text.replace(old, new, 1))
 
-    edit("train.py", "import math", "# a comment\nimport math")
-    edit("report.py", "Write reports/", "Writes reports/")  # a docstring
+    edit("models/training.py", "import math", "# a comment\nimport math")
+    edit("stages/train.py", "Write runs/", "Writes runs/")  # a docstring
+    edit("errors.py", "(did you mean", "(perhaps")
     assert executed(baseline, "dvc", "repro") == {"plan"}
-    edit("report.py", "what a representation costs", "what codes cost")
+    edit("report/render.py", "what a representation costs", "what codes cost")
     assert executed(baseline, "dvc", "repro") == {"plan", "report"}
-    edit("knn.py", "EXTRA = 16", "EXTRA = 17")
+    edit("evaluation/search.py", "EXTRA = 16", "EXTRA = 17")
     assert executed(baseline, "dvc", "repro") == {"plan", "report"} | stages(*RUNS, only=["knn"])
 
 
@@ -157,7 +158,8 @@ def test_reports_hold_what_the_results_say(finished):
     assert metrics["accuracy"]["pixels"] == float(pixels["accuracy"]) > 0.95
     outcomes = np.load(finished / "results/mlp/0/outcomes.npy")
     assert np.mean(outcomes["label"] == outcomes["prediction"]) == float(rows["mlp"]["accuracy"])
-    assert outcomes["squared_error"].mean(dtype=float) == pytest.approx(float(rows["mlp"]["mse"]))
+    errors = np.load(finished / "results/mlp/0/squared_errors.npy")
+    assert errors.mean(dtype=float) == pytest.approx(float(rows["mlp"]["mse"]))
     text = (finished / "reports/report.md").read_text()
     assert "SMOKE: digits, not a benchmark" in text
     for heading in ("## Architectures", "## kNN on codes against raw pixels"):

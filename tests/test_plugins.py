@@ -1,7 +1,6 @@
 """The contract, for every registered model: a new file in plugins/ is tested as it is."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +9,14 @@ import pytest
 import torch
 from conftest import LIGHT, ROOT
 
-from aebench.autoencoder import build_autoencoder, reconstruction_loss, sizes
-from aebench.device import convolves_2d
 from aebench.errors import Refused
+from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
+from aebench.models.device import convolves_2d
+from aebench.models.sizes import sizes
 from aebench.plugins import load_plugins
+from aebench.workspace import Workspace
 
-os.chdir(ROOT)
-REGISTRY = load_plugins()
+REGISTRY = load_plugins(Workspace(ROOT))
 MODELS = REGISTRY.models
 SHAPES = [(1, 8, 8), (3, 32, 32), (3, 17, 13)]
 LATENTS = [1, 1000]
@@ -75,16 +75,16 @@ def test_model_keeps_the_contract(name, shape, given):
 @pytest.mark.parametrize("name", ["mlp", "combo", "cnn"])
 def test_built_ins_have_exactly_their_depth(name, depth):
     found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": depth}), (3, 32, 32))
-    assert (found["encoder_layers"], found["decoder_layers"]) == (depth, depth)
+    assert (found.encoder_layers, found.decoder_layers) == (depth, depth)
 
 
 def test_sizes_of_a_model_counted_by_hand():
     found = sizes(build("mlp", (1, 8, 8), {"latent": 10, "depth": 2}), (1, 8, 8))
     encoder = 64 * 512 + 512 * 10
-    assert found["encoder_params"] == encoder + 512 + 10
-    assert found["decoder_params"] == encoder + 512 + 64
-    assert found["model_bytes"] == 4 * found["num_params"] == 4 * (2 * encoder + 1024 + 74)
-    assert (found["encoder_macs"], found["macs"]) == (encoder, 2 * encoder)
+    assert found.encoder_params == encoder + 512 + 10
+    assert found.decoder_params == encoder + 512 + 64
+    assert found.model_bytes == 4 * found.num_params == 4 * (2 * encoder + 1024 + 74)
+    assert (found.encoder_macs, found.macs) == (encoder, 2 * encoder)
 
 
 @pytest.mark.parametrize(("name", "width"), [("combo", 40), ("cnn", 64)])
@@ -92,10 +92,10 @@ def test_sizes_of_the_convolutional_models_counted_by_hand(name, width):
     found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": 3}), (3, 32, 32))
     folded = 3 * 4 * 4  # channels of the 8 x 8 maps
     weights = 9 * folded * width + 9 * width * width + 64 * width * 32
-    assert found["encoder_params"] == weights + 2 * width + 32
+    assert found.encoder_params == weights + 2 * width + 32
     # The decoder's first layer of combo has a bias per value of the map, cnn's one per channel.
     biases = width * (64 if name == "combo" else 1)
-    assert found["decoder_params"] == weights + biases + width + folded
+    assert found.decoder_params == weights + biases + width + folded
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -108,7 +108,7 @@ def test_macs_are_half_of_what_torch_counts(name):
     )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         autoencoder.decoder(autoencoder.encoder(torch.zeros(1, 3, 32, 32)))
-    assert sizes(autoencoder, (3, 32, 32))["macs"] == counter.get_total_flops() // 2
+    assert sizes(autoencoder, (3, 32, 32)).macs == counter.get_total_flops() // 2
 
 
 def test_nothing_shipped_fails_to_load():
@@ -125,15 +125,13 @@ def test_plugin_files_are_short():
 PACKAGE = {
     "pyproject.toml": """\
 [build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
+requires = ["hatchling"]
+build-backend = "hatchling.build"
 [project]
 name = "far-models"
 version = "1.0"
 [project.entry-points.aebench]
 far = "far_models.plugin"
-[tool.setuptools]
-packages = ["far_models"]
 """,
     "far_models/__init__.py": "",
     "far_models/plugin.py": "from far_models import widths\n"
@@ -210,8 +208,8 @@ def test_module_with_own_loss_option_and_tied_weights(light):
     assert (
         "Runs that differ in tags alone (['a'], ['b'])" in (light / "reports/report.md").read_text()
     )
-    result = json.loads((light / "results/tied/0/train.json").read_text())
-    assert result["num_params"] == 64 * 5 and result["status"] == "ok"
+    result = json.loads((light / "results/tied/0/encode.json").read_text())
+    assert result["sizes"]["num_params"] == 64 * 5 and result["status"] == "ok"
     code = "import aebench; print(sum(p.numel() for p in aebench.load('tied').parameters()))"
     assert light.run("python", "-c", code).stdout == "320\n"
 

@@ -16,6 +16,9 @@ import pytest
 from conftest import ROOT, make
 from PIL import Image
 
+from aebench.plugins import load_plugin
+from aebench.workspace import Workspace
+
 
 def prepared(workspace, **params):
     workspace.params(**params)
@@ -40,8 +43,8 @@ def test_digits(light):
     assert (meta["num_train"], meta["num_test"], meta["shape"]) == (1438, 359, [1, 8, 8])
     assert arrays["train_images"].dtype == np.uint8 and arrays["train_images"].max() == 255
     assert arrays["test_labels"].dtype == np.int64
-    assert len(meta["gallery"]) == 10
-    assert arrays["test_labels"][meta["gallery"]].tolist() == list(range(10))
+    assert len(meta["examples"]) == 10
+    assert arrays["test_labels"][meta["examples"]].tolist() == list(range(10))
 
 
 def test_every_source_gives_one_data_hash(light, tmp_path):
@@ -134,6 +137,7 @@ def test_data_set_plugin_that_breaks_its_contract(light, returned, expected):
 
 def test_missing_network_is_one_line(tmp_path):
     workspace = make(tmp_path / "workspace")
+    workspace.apart = True  # urllib keeps the proxies that it finds first
     closed = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     workspace.env |= closed | {name.upper(): value for name, value in closed.items()}
     text = refused(workspace, dataset="cifar10")
@@ -164,12 +168,9 @@ def md5(content):
     return hashlib.md5(content).hexdigest()
 
 
-def load_dataset(name, root, monkeypatch):
+def load_dataset(name, root):
     """Through the registry, as `prepare` does."""
-    from aebench.plugins import load_plugin
-
-    monkeypatch.chdir(ROOT)
-    return load_plugin("plugins/downloads.py")[1][name].load(root)
+    return load_plugin(Workspace(ROOT), "plugins/downloads.py")[1][name].load(root)
 
 
 def test_cifar10_is_downloaded_once(served, tmp_path, monkeypatch):
@@ -206,13 +207,13 @@ def test_cifar10_is_downloaded_once(served, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", f"{address}/tiny.tar.gz")
     monkeypatch.setattr(datasets.CIFAR10, "filename", "tiny.tar.gz")
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(archive.getvalue()))
-    loaded = load_dataset("cifar10", tmp_path / "root", monkeypatch)
+    loaded = load_dataset("cifar10", tmp_path / "root")
     assert loaded["classes"] == names
     images, labels = loaded["train"]
     assert (images == pixels["data_batch_1"]).all() and labels.tolist() == list(range(10))
     assert (loaded["test"][0] == pixels["test_batch"]).all()
     (folder / "tiny.tar.gz").unlink()
-    load_dataset("cifar10", tmp_path / "root", monkeypatch)  # from the data root
+    load_dataset("cifar10", tmp_path / "root")  # from the data root
 
 
 def test_mnist_is_downloaded(served, tmp_path, monkeypatch):
@@ -232,6 +233,6 @@ def test_mnist_is_downloaded(served, tmp_path, monkeypatch):
             resources.append((name, md5(packed)))
     monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{address}/"])
     monkeypatch.setattr(datasets.MNIST, "resources", resources)
-    loaded = load_dataset("mnist", tmp_path / "root", monkeypatch)
+    loaded = load_dataset("mnist", tmp_path / "root")
     assert (loaded["test"][0][:, 0] == images).all()
     assert loaded["train"][1].tolist() == list(range(10))

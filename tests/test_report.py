@@ -1,252 +1,392 @@
 """What the report concludes: baselines, skill, ties, times, costs, origins."""
 
 import csv
+import io
 import json
 import re
-import shutil
 
 import numpy as np
 import pandas
 import pytest
-from conftest import ROOT, Workspace
+from conftest import ROOT
+from ruamel.yaml import YAML
 from sklearn.metrics import confusion_matrix
+from synthetic import cells, made, pca, pixels, report, section, sweep, titles, words
 
-SWEEP = {
-    "mlp": {"model": "mlp"},
-    "mlp-untrained": {"model": "mlp", "train": {"epochs": 0}},
-    "mlp-latent10": {"model": "mlp", "latent": 10},
-    "pca": {"model": "pca"},
-    "pca-latent10": {"model": "pca", "latent": 10},
-    "pixels": {"model": "pixels"},
-}
+from aebench.evaluation.uncertainty import interval
+from aebench.params import Recipe
+from aebench.report import conditions
+from aebench.report.document import CodeBlock, Figure, Paragraph, Strong
+from aebench.report.rows import results_csv
+from aebench.report.ties import Ties
+
+COSTS = "kNN on codes against raw pixels"
 
 
 @pytest.fixture(scope="module")
-def seeded(finished, tmp_path_factory):
-    """A sweep of two sizes with three seeds, its baselines, and its report. Not to be changed."""
-    folder = tmp_path_factory.mktemp("seeded") / "workspace"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    workspace = Workspace(folder)
-    workspace.params(runs=SWEEP, seeds=[0, 1, 2])
-    workspace.run("dvc", "repro")
-    # Tests run side by side: what they time is contended or not by chance.
-    for path in (workspace / "results").glob("*/*/*.json"):
-        edit(path, timing={"contended": False})
-        if path.name == "train.json":
-            edit(path, train_contended=False)
-    return workspace
+def seeded():
+    """A sweep of two sizes with three seeds, and its baselines. Not to be changed."""
+    return report(sweep())
 
 
-def copy(workspace, path):
-    shutil.copytree(workspace.folder, path / "workspace", symlinks=True)
-    return Workspace(path / "workspace")
+def rows(found):
+    """results.csv, as it is read again."""
+    text = results_csv(found.results.results, found.configurations, found.baselines).decode()
+    return list(csv.DictReader(io.StringIO(text)))
 
 
-def edit(path, **changes):
-    content = json.loads(path.read_text())
-    for key, value in changes.items():
-        content[key] = content.get(key, {}) | value if isinstance(value, dict) else value
-    path.unlink()  # a link into DVC's cache must not be written through
-    path.write_text(json.dumps(content))
+def strong(table, column):
+    """The runs whose cell is in bold."""
+    return [run for run, row in table.items() if row[column].strong]
 
 
-def text_of(workspace):
-    workspace.run("aebench", "report")
-    return (workspace / "reports/report.md").read_text()
+def test_lines_for_missing_baselines_are_those_that_bring_them():
+    trained = [made(), made("mlp-latent10", latent=10), pixels()]
+    blocks = report(trained).document.blocks
+    (block,) = [block for block in blocks if isinstance(block, CodeBlock)]
+    runs = YAML(typ="safe", pure=True).load(block.code)
+    assert runs == {
+        "pca-latent32": {"model": "pca", "latent": 32},
+        "pca-latent10": {"model": "pca", "latent": 10},
+        "mlp-untrained": {"model": "mlp", "train": {"epochs": 0}},
+    }
+    added = [
+        pca("pca-latent32"),
+        pca("pca-latent10", latent=10),
+        made("mlp-untrained", train={"epochs": 0}),
+    ]
+    complete = report(trained + added)
+    assert "Baselines are missing" not in words(complete.document)
+    assert all(row["mse_skill_score"] for row in rows(complete) if row["epochs"] == "5")
 
 
-def section(text, heading):
-    return text.split(f"## {heading}\n")[1].split("\n## ")[0]
+def test_missing_baselines_are_searched_alike_under_names_that_are_free():
+    found = [made(knn={"k": 5}, options={"beta": 4}), made("pixels-5", model="other")]
+    blocks = report(found).document.blocks
+    (block,) = [block for block in blocks if isinstance(block, CodeBlock)]
+    runs = YAML(typ="safe", pure=True).load(block.code)
+    assert runs["pca-latent32-5"] == {"model": "pca", "latent": 32, "knn": {"k": 5}}
+    assert runs["pixels-5-again"] == {"model": "pixels", "knn": {"k": 5}}
+    assert runs["mlp-untrained-5"]["beta"] == 4
 
 
-def cells(text, heading):
-    """Run -> header -> cell of the first table of the section."""
-    lines = [line for line in section(text, heading).splitlines() if line.startswith("|")]
-    header, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
-    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+def test_baselines_are_told_by_their_role_and_by_no_name():
+    linear = made("linear", model="optimum", baseline="pca", depth=None, train=False, mse=0.015)
+    raw = pixels("raw", model="identity")
+    namesakes = [made("pca", model="pca", mse=0.01), made("pixels", model="pixels", mse=0.01)]
+    found = report([made(), linear, raw, *namesakes])
+    table = cells(section(found.document, "Architectures"))
+    for run in ("mlp", "pca", "pixels"):  # each against the model with the role
+        assert table[run]["skill score, %"].value is not None
+    assert table["linear"]["skill score, %"].value is None
+    costs = cells(section(found.document, COSTS))
+    assert [run for run, row in costs.items() if row["speed-up"].value is None] == ["raw"]
+    only_namesakes = report([made(), *namesakes]).document
+    assert "Baselines are missing" in words(only_namesakes)
 
 
-def table_rows(workspace):
-    with (workspace / "reports/results.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def test_lines_for_missing_baselines_are_those_that_bring_them(baseline):
-    text = (baseline / "reports/report.md").read_text()
-    block = re.search(r"Baselines are missing.*?```yaml\n(.*?)```", text, re.DOTALL)[1]
-    assert block.count("model: pca") == 2 and "epochs: 0" in block and "pixels" not in block
-    with (baseline / "params.yaml").open("a") as params:
-        params.write(block)
-    baseline.run("dvc", "repro")
-    text = (baseline / "reports/report.md").read_text()
-    assert "Baselines are missing" not in text
-    assert all(row["mse_skill"] for row in table_rows(baseline) if row["epochs"] == "1")
+def test_failed_baseline_has_the_role_of_its_model():
+    failed = pca("pca-latent10", latent=10, status="failed: no", baseline=None)
+    found = report([made(), pca(), failed])
+    assert found.baselines.pcas.keys() == {(32, (10, "l2")), (10, (10, "l2"))}
 
 
 def test_every_table_of_models_has_its_baselines_once(seeded):
-    text = (seeded / "reports/report.md").read_text()
-    assert list(cells(text, "Architectures")) == ["mlp", "mlp-untrained", "pca", "pixels"]
-    names = re.findall(r"^\| ([\w-]+) ", section(text, "Representation size"), re.MULTILINE)
-    assert sorted(names) == sorted(["run", *SWEEP])
+    architectures = cells(section(seeded.document, "Architectures"))
+    assert list(architectures) == ["mlp", "mlp-untrained", "pca", "pixels"]
+    names = [
+        row[0].value for row in section(seeded.document, "Representation size").blocks[1].cells
+    ]
+    assert sorted(names) == sorted(seeded.results.runs)
 
 
 def test_skill_is_against_pca_of_the_same_size_and_negative_in_words(seeded):
-    rows = table_rows(seeded)
-    mean = {run: np.mean([float(row["mse"]) for row in rows if row["run"] == run]) for run in SWEEP}
-    shown = cells((seeded / "reports/report.md").read_text(), "Representation size")
-    for run, pca in (("mlp", "pca"), ("mlp-latent10", "pca-latent10")):
-        skill = 1 - mean[run] / mean[pca]
-        assert skill < 0  # one epoch
-        assert shown[run]["skill, %"].startswith(f"{100 * skill:+.1f} ± ")
-        assert shown[run]["skill, %"].endswith("**worse than PCA**")
-        own = [float(row["mse_skill"]) for row in rows if row["run"] == run]
+    found = rows(seeded)
+    shown = cells(section(seeded.document, "Representation size"))
+    mean = {
+        run: np.mean([float(row["mse"]) for row in found if row["run"] == run]) for run in shown
+    }
+    for run, of in (("mlp", "pca"), ("mlp-latent10", "pca-latent10")):
+        skill = 1 - mean[run] / mean[of]
+        cell = shown[run]["skill score, %"]
+        assert skill < 0 and cell.value.mean == pytest.approx(skill, abs=1e-5)
+        assert cell.after == [", ", Strong("worse than PCA")]
+        assert words(cell).startswith(f"{100 * skill:+.1f} ± ")
+        own = [float(row["mse_skill_score"]) for row in found if row["run"] == run]
         assert np.mean(own) == pytest.approx(skill)
-    assert shown["pca"]["skill, %"] == shown["pixels"]["skill, %"] == ""
+    assert shown["pca"]["skill score, %"].value is shown["pixels"]["skill score, %"].value is None
+
+
+def test_skill_that_is_not_told_from_pca_and_exact_pca_are_said_so():
+    unclear = report([made(accuracy=0.5), pca(accuracy=0.5)]).document
+    cell = cells(section(unclear, "Architectures"))["mlp"]["over PCA, points"]
+    assert words(cell).endswith("not told from PCA")
+    exact = report([made(), pca(mse=1e-9)])
+    cell = cells(section(exact.document, "Architectures"))["mlp"]["skill score, %"]
+    assert (cell.value, words(cell)) == (None, "PCA is exact here")
+    assert rows(exact)[0]["mse_skill_score"] == "" != rows(exact)[0]["accuracy_gain"]
 
 
 def test_figures_have_their_interval_and_number_of_seeds(seeded):
-    text = (seeded / "reports/report.md").read_text()
-    shown = cells(text, "Architectures")
-    assert (shown["mlp"]["seeds"], shown["pca"]["seeds"]) == ("3", "any")
-    values = np.stack([np.load(seeded / f"results/mlp/{s}/outcomes.npy") for s in range(3)])
-    right = values["label"] == values["prediction"]
-    mean, half = shown["mlp"]["accuracy, %"].strip("*").split(" ± ")
-    assert mean == f"{100 * right.mean():.2f}"
-    # At least what the images alone say, less than two more seeds could explain.
-    alone = 196 * right.mean(axis=0).std() / right.shape[1] ** 0.5
-    assert alone <= float(half) + 0.01
-    assert "means of 3 seeds" in text
+    shown = cells(section(seeded.document, "Architectures"))
+    assert (words(shown["mlp"]["seeds"]), words(shown["pca"]["seeds"])) == ("3", "any")
+    own = [one.outcomes for one in seeded.results.results if one.run == "mlp"]
+    right = np.stack([o["label"] == o["prediction"] for o in own]).astype(float)
+    accuracy = shown["mlp"]["accuracy, %"]
+    assert accuracy.value == interval(right)
+    mean, half = accuracy.value
+    assert words(accuracy) == f"{100 * mean:.2f} ± {100 * half:.2f}"
+    # At least what the images alone say.
+    assert half >= 1.96 * right.mean(axis=0).std() / right.shape[1] ** 0.5
+    assert "means of 3 seeds" in words(seeded.document)
     for column, name in (("MSE", "mse"), ("PSNR, dB", "psnr")):
-        mean = np.mean([float(r[name]) for r in table_rows(seeded) if r["run"] == "mlp"])
-        got, _ = shown["mlp"][column].strip("*").split(" ± ")
-        assert float(got) == pytest.approx(mean, abs=0.01 if name == "psnr" else 1e-5)
+        mean = np.mean([float(r[name]) for r in rows(seeded) if r["run"] == "mlp"])
+        assert shown["mlp"][column].value.mean == pytest.approx(mean, rel=1e-5)
 
 
-def test_one_seed_says_what_its_interval_leaves_out(finished):
-    text = (finished / "reports/report.md").read_text()
-    assert "It leaves out that another seed" in text
-    row = finished.rows()["mlp"]
-    p, n = float(row["accuracy"]), 359
-    assert float(row["accuracy_ci95"]) == pytest.approx(1.967 * (p * (1 - p) / n) ** 0.5, rel=0.01)
+def test_one_seed_says_what_its_interval_leaves_out():
+    found = report([made(accuracy=0.5), pca(), pixels()])
+    assert "It leaves out that another seed" in words(found.document)
+    half = float(rows(found)[0]["accuracy_ci95"])
+    assert half == pytest.approx(1.967 * (0.25 / 360) ** 0.5, rel=0.01)
 
 
-def test_run_with_one_seed_left_is_said_and_in_no_tie_group(seeded, tmp_path):
-    workspace = copy(seeded, tmp_path)
-    for seed in (1, 2):
-        edit(workspace / f"results/mlp/{seed}/knn.json", status="failed: no codes")
-    text = text_of(workspace)
-    assert "Of mlp one seed is left: over images alone, and in no tie group." in text
-    shown = cells(text, "Architectures")
-    assert shown["mlp"]["seeds"] == "1 of 3" and "**" not in shown["mlp"]["accuracy, %"]
-    assert "2 of 18 runs failed" in text
-
-
-def test_tie_group_is_in_bold_and_in_words(seeded, tmp_path):
-    workspace = copy(seeded, tmp_path)
-    for path in (workspace / "results").glob("*/*/outcomes.npy"):
-        outcomes = np.load(path)
-        outcomes["prediction"] = outcomes["label"]
-        if path.parent.parent.name == "mlp":  # better than all others
-            outcomes["squared_error"] /= 1000
-        else:
-            outcomes["prediction"][:60] = 9 - outcomes["label"][:60]
-        path.unlink()
-        np.save(path, outcomes)
-    text = text_of(workspace)
-    assert "Accuracy: best **mlp**. MSE with 32 floats: best **mlp**." in section(
-        text, "Architectures"
+def test_run_with_one_seed_left_is_said_and_in_no_tie_group():
+    found = sweep(mlp={"accuracy": 0.9})
+    for one in found[1:3]:
+        one.columns["status"] = "failed: no codes"
+    document = report(found).document
+    assert "Of mlp one seed is left: over images alone, and in no tie group." in words(document)
+    table = cells(section(document, "Architectures"))
+    assert words(table["mlp"]["seeds"]) == "1 of 3" and table["mlp"]["seeds"].value == 1
+    assert not table["mlp"]["accuracy, %"].strong
+    assert words(table["mlp"]["status"]) == "failed: no codes"
+    failed = section(document, "2 of 18 runs failed")
+    assert "seed 2: failed: no codes. Again: dvc repro -s -f train@mlp-2 && dvc repro" in words(
+        failed
     )
-    shown = cells(text, "Architectures")
-    assert [run for run in shown if "**" in shown[run]["accuracy, %"]] == ["mlp"]
-    assert [run for run in shown if "**" in shown[run]["MSE"]] == ["mlp"]
 
 
-def test_contended_time_is_marked_left_out_and_can_be_taken_again(seeded, tmp_path):
-    workspace = copy(seeded, tmp_path)
-    folder = workspace / "results/mlp"
-    for seed in range(3):
-        edit(folder / f"{seed}/knn.json", timing={"contended": True, "waited_share": 0.4})
-    edit(folder / "1/train.json", timing={"contended": True, "waited_share": 0.5})
-    text = text_of(workspace)
-    assert cells(text, "Architectures")["mlp"]["epoch, s"].endswith("(n = 2)")
-    cost = cells(text, "kNN on codes against raw pixels")["mlp"]
-    assert cost["search, s"].endswith("contended")
-    assert cost["x pixels"] == cost["pays from"] == ""
-    command = re.search(r"dvc repro -s -f (.*) && dvc repro\n```", text)[1]
-    stages = command.split()
-    assert {"train@mlp-1", "knn@mlp-0", "knn@mlp-1", "knn@mlp-2"} <= set(stages)
-    assert "The worst is train@mlp-1, which waited for a core in 50%" in text
+def test_tie_group_is_in_bold_and_in_words():
+    best = {"mse": 1e-5, "accuracy": 1.0}
+    found = section(report(sweep(mlp=best)).document, "Architectures")
+    text = words(found.blocks[0])
+    assert "Accuracy: best mlp. MSE with 32 floats: best mlp." in text
+    assert found.blocks[0].text.count(Strong("mlp")) == 2
+    assert strong(cells(found), "accuracy, %") == strong(cells(found), "MSE") == ["mlp"]
+    tie = report(sweep(mlp={"mse": 0.015})).document
+    assert strong(cells(section(tie, "Architectures")), "MSE") == ["mlp", "pca"]
+
+
+def test_summary_says_what_is_best_and_what_it_saves():
+    found = report(sweep(mlp={"mse": 0.005, "accuracy": 0.99, "query_seconds": 1e-4}))
+    for one in found.results.results:
+        if one.run == "pixels":
+            one.columns |= {"query_seconds": 0.01, "encode_images_per_second": 1e9}
+    items = section(found.document, "In short").blocks[0].items
+    assert words(items[0]) == "kNN accuracy of all codes: best mlp (98.89 %)."
+    best = "Reconstruction with 32 floats: best mlp (MSE 0.00500, 66.7 % less than PCA)."
+    assert best in [words(item) for item in items]
+    claim = "mlp, 32 floats, accuracy 98.89 % against 60.00 %; a query takes 9.1 times less"
+    assert claim in words(items[-1])
+    assert words(items[-1]).removeprefix("Search. ") in words(section(found.document, COSTS))
+
+
+def test_contended_time_is_marked_left_out_and_can_be_taken_again():
+    found = sweep()
+    for one in found[:3]:
+        one.columns |= {"knn_contended": True, "knn_waited_share": 0.4}
+    found[1].columns |= {"epoch_contended": True, "epoch_waited_share": 0.5}
+    document = report(found).document
+    assert words(cells(section(document, "Architectures"))["mlp"]["epoch, s"]).endswith("(n = 2)")
+    costs = section(document, COSTS)
+    cost = cells(costs)["mlp"]
+    assert words(cost["search, s"]) == "0.100 contended"
+    assert cost["speed-up"].value is cost["break-even queries"].value is None
+    (command,) = [block.code for block in costs.blocks if isinstance(block, CodeBlock)]
+    assert {"train@mlp-1", "knn@mlp-0", "knn@mlp-1", "knn@mlp-2"} <= set(command.split())
+    assert "The worst is train@mlp-1, which waited for a core in 50%" in words(costs)
     # A contended pixels run leaves nothing to compare with.
-    for seed in range(3):
-        edit(workspace / f"results/pixels/{seed}/knn.json", timing={"contended": True})
-    cost = cells(text_of(workspace), "kNN on codes against raw pixels")
-    assert {row["x pixels"] for row in cost.values()} == {""}
+    for one in found:
+        one.columns["knn_contended"] = one.run == "pixels"
+    cost = cells(section(report(found).document, COSTS))
+    assert {row["speed-up"].value for row in cost.values()} == {None}
 
 
-def test_times_of_another_machine_are_in_no_comparison(seeded, tmp_path):
-    workspace = copy(seeded, tmp_path)
-    for seed in range(3):
-        for stage in ("train", "encode", "knn"):
-            path = workspace / f"results/mlp/{seed}/{stage}.json"
-            edit(path, provenance={"cpu": "Another 9000"})
-    text = text_of(workspace)
+def test_times_of_another_machine_are_in_no_comparison():
+    found = sweep()
+    for one in found[:3]:
+        one.columns |= {
+            f"{stage}_machine": "Another 9000, 2 cores, 2 threads"
+            for stage in ("train", "encode", "knn")
+        }
+    document = report(found).document
+    text = words(section(document, COSTS))
     assert re.search(r"Another 9000, .* \(B\)\. Those without a letter are of \(A\)", text)
-    assert cells(text, "Architectures")["mlp"]["epoch, s"].endswith("(B)")
-    cost = cells(text, "kNN on codes against raw pixels")
-    assert cost["mlp"]["x pixels"] == cost["mlp"]["pays from"] == ""
-    shown = section(text, "Where the rows differ")
-    assert "| Another 9000" in shown and "mlp-1, mlp-2 " in shown
+    assert words(cells(section(document, "Architectures"))["mlp"]["epoch, s"]).endswith("(B)")
+    cost = cells(section(document, COSTS))
+    assert cost["mlp"]["speed-up"].value is cost["mlp"]["break-even queries"].value is None
+    shown = cells(section(document, "Where the rows differ"))
+    assert words(shown["mlp-0, mlp-1, mlp-2"]["train_machine"]).startswith("Another 9000")
 
 
-def test_origin_is_said_once_where_the_rows_agree(finished):
-    text = (finished / "reports/report.md").read_text()
-    assert "Where the rows differ" not in text and "several" not in text.split("## ")[0]
+def test_single_epoch_and_single_seed_are_marked_at_the_time_of_an_epoch():
+    found = report([made(epochs_timed=1), made("cnn", model="cnn")]).document
+    table = cells(section(found, "Architectures"))
+    assert words(table["mlp"]["epoch, s"]) == "1*"
+    assert words(table["cnn"]["epoch, s"]) == "1 (MAD 0.01)"
+    assert table["cnn"]["epoch, s"].value == (1.0, None)
 
 
-def test_search_pays_from_where_the_saved_seconds_reach_the_encoding(seeded, tmp_path):
-    workspace = copy(seeded, tmp_path)
-    for run, query, rate in (("mlp", 1e-3, 1000.0), ("pixels", 5e-3, 1e9)):
-        for seed in range(3):
-            folder = workspace / f"results/{run}/{seed}"
-            edit(folder / "knn.json", query_seconds=query, timing={"contended": False})
-            edit(
-                folder / "encode.json",
-                encode_images_per_second=rate,
-                timing={"contended": False},
-            )
-    edits = {"train_seconds": 3.0, "train_contended": False}
-    for seed in range(3):
-        edit(workspace / f"results/mlp/{seed}/train.json", **edits)
-    row = cells(text_of(workspace), "kNN on codes against raw pixels")["mlp"]
+def test_origin_is_said_once_where_the_rows_agree():
+    document = report(sweep(seeds=[0])).document
+    assert "Where the rows differ" not in titles(document)
+    assert "several" not in words([words(block) for block in document.blocks])
+
+
+def test_what_differs_is_linked_from_the_conditions_and_says_the_folder():
+    found = [made(), made("cnn", model="cnn", train={"epochs": 9}, source="bob")]
+    found[1].columns["torch_version"] = "2.0"
+    document = report(found).document
+    shown = cells(section(document, "Where the rows differ"))
+    assert words(shown["cnn-0 (bob)"]["torch_version"]) == "2.0"
+    assert words(shown["mlp-0"]["epochs"]) == "5"
+    assert "epochs several (see where the rows differ), batch 128" in words(document)
+
+
+def test_recipe_key_of_the_schema_needs_no_edit_here(monkeypatch):
+    class Wider(Recipe):
+        warmup_share: float = 0.0
+
+    monkeypatch.setattr(conditions, "Recipe", Wider)
+    monkeypatch.setattr("aebench.report.differences.Recipe", Wider)
+    found = [made(), made("cnn", model="cnn")]
+    assert "warmup" not in words(report(found).document)  # no row has it
+    for one in found:
+        one.columns["warmup_share"] = 0.1
+    assert "horizontal flips True, warmup share 0.1, products in" in words(report(found).document)
+    found[1].columns["warmup_share"] = 0.2
+    shown = cells(section(report(found).document, "Where the rows differ"))
+    assert words(shown["cnn-0"]["warmup_share"]) == "0.2"
+
+
+def test_what_is_not_shown_and_remarks_are_said():
+    hidden = ["cnn, seed 0: no result of knn; run `dvc repro`"]
+    blocks = report([made()], hidden=hidden, remarks=["Gathered from two folders."]).document.blocks
+    assert words(blocks[-1]) == "cnn, seed 0: no result of knn; run dvc repro"
+    assert Paragraph(["Gathered from two folders."]) in blocks
+
+
+def test_digits_and_an_experiment_are_named():
+    found = report([made()], dataset="digits")
+    found.experiment = "brave-name"
+    text = [words(block) for block in found.document.blocks]
+    assert text[0] == "SMOKE: digits, not a benchmark." and "Experiment: brave-name." in text
+
+
+def test_search_pays_from_where_the_saved_seconds_reach_the_encoding():
+    costs = {"query_seconds": 1e-3, "encode_images_per_second": 1000.0, "train_seconds": 3.0}
+    raw = {"query_seconds": 5e-3, "encode_images_per_second": 1e9}
+    row = cells(section(report(sweep(mlp=costs, pixels=raw)).document, COSTS))["mlp"]
     # A query: 1 ms to encode, 1 ms to search, 3 ms saved; the bank of 1,438 takes 1.438 s.
-    assert (row["a query, ms"], row["x pixels"]) == ("2.000", "2.5")
-    assert (row["pays from"], row["with training"]) == ("480", "1,480")
+    assert (words(row["a query, ms"]), words(row["speed-up"])) == ("2.000", "2.5")
+    assert words(row["break-even queries"]) == "480" and row["break-even queries"].value.mean == 480
+    assert words(row["with training"]) == "1,480"
+    raw["query_seconds"] = 1e-3
+    row = cells(section(report(sweep(mlp=costs, pixels=raw)).document, COSTS))["mlp"]
+    assert words(row["break-even queries"]) == "never"
 
 
 def test_panel_correlation_tells_whether_the_ranking_holds(seeded):
-    text = section((seeded / "reports/report.md").read_text(), "Does the protocol decide?")
-    shown = cells(f"## x\n{text}", "x")
-    assert set(shown) == {*SWEEP, "*rank correlation*"}
-    taus = [float(v) for k, v in shown["*rank correlation*"].items() if k != "run" and v]
-    assert taus and all(-1 <= tau <= 1 for tau in taus)
-    assert shown["*rank correlation*"]["l2 10"] == "1.00"  # the headline with itself
+    shown = cells(section(seeded.document, "Does the protocol decide?"))
+    assert set(shown) == {*seeded.results.runs, "rank correlation"}
+    taus = [cell.value for name, cell in shown["rank correlation"].items() if name != "run"]
+    assert len(taus) == 7 and all(-1 <= tau <= 1 for tau in taus)
+    assert shown["rank correlation"]["l2 10"].value == 1  # the headline with itself
+    assert "whitened 10" in shown["mlp"] and shown["mlp"]["linear probe, %"].value.half_width
+
+
+def test_panel_that_ranks_otherwise_says_so():
+    found = sweep(mlp={"accuracy": 0.9, "accuracy_whitened_cosine_k1": 0.1})
+    text = words(section(report(found).document, "Does the protocol decide?"))
+    assert "It is lowest with whitened-cosine, k = 1: " in text
+    assert "mlp, or a run that is tied with it, has the highest accuracy in 5 of 6 cells" in text
 
 
 def test_classes_come_from_the_outcomes(seeded):
-    shown = cells((seeded / "reports/report.md").read_text(), "Classes")
-    outcomes = [np.load(seeded / f"results/mlp/{s}/outcomes.npy") for s in range(3)]
-    matrix = sum(confusion_matrix(o["label"], o["prediction"]) for o in outcomes)
+    shown = cells(section(seeded.document, "Classes"))
+    own = [one.outcomes for one in seeded.results.results if one.run == "mlp"]
+    matrix = sum(confusion_matrix(o["label"], o["prediction"]) for o in own)
     for label in range(10):
-        expected = 100 * matrix[label, label] / matrix[label].sum()
-        assert shown[str(label)]["mlp"].split(" ± ")[0] == f"{expected:.1f}"
+        expected = matrix[label, label] / matrix[label].sum()
+        assert shown[str(label)]["mlp"].value.mean == pytest.approx(expected)
+
+
+def test_parameters_have_their_study_by_value_and_its_picture(seeded):
+    found = [made(), *(made(f"mlp-{b}", options={"beta": b}) for b in (4, 0.5, 1))]
+    document = report([*found, pca(), pixels()]).document
+    study = section(document, "Parameter beta")
+    assert "beta alone (0.5, 1, 4)" in words(study.blocks[0])
+    assert [row["beta"].value for row in cells(study).values()][:3] == [0.5, 1, 4]
+    (figure,) = [block for block in study.blocks if isinstance(block, Figure)]
+    assert figure.picture.ticks == [0.5, 1, 4] and figure.picture.pixels_accuracy == 60
+    assert "Representation size" not in titles(document)
+    text = [made(f"mlp-{loss}", options={"loss": loss}) for loss in ("l1", "huber")]
+    blocks = section(report(text).document, "Parameter loss").blocks
+    assert not any(isinstance(block, Figure) for block in blocks)
+
+
+def test_runs_with_equal_settings_are_one_and_seeds_count_once():
+    found = [made("mlp", s) for s in (0, 1)] + [made("again", s) for s in (0, 1)]
+    (one,) = report(found).configurations
+    assert (one.name, len(one.results)) == ("mlp, again", 2)
+    # What another workspace has of the same configuration adds its seeds.
+    (one,) = report([made(), made(seed=0, source="bob"), made(seed=5, source="bob")]).configurations
+    assert [result.seed for result in one.results] == [0, 5]
+
+
+def test_metrics_are_flat_under_every_name():
+    found = report([made(), made("again"), pca(status="failed: no")])
+    content = json.loads(found.files["metrics.json"])
+    assert content["mse"].keys() == content["accuracy"].keys() == {"mlp", "again"}
+
+
+def test_all_runs_failed_is_a_report_too():
+    document = report([made(status="failed: no"), pca(status="failed: no")]).document
+    assert "2 of 2 runs failed" in titles(document) and "In short" not in titles(document)
+    assert "reconstructions" in [figure.name for figure in document.figures]
+
+
+def test_nothing_shown_is_a_report_too():
+    files = report([], hidden=["mlp, seed 0: no result of train"], seeds=[0]).files
+    assert b"no result of train" in files["report.md"]
+
+
+def test_each_pair_is_tested_once(monkeypatch):
+    tested = []
+    kept = Ties.p_value
+
+    def counted(ties, one, other, column):
+        before = len(ties.tested)
+        found = kept(ties, one, other, column)
+        tested.append(len(ties.tested) - before)
+        return found
+
+    monkeypatch.setattr(Ties, "p_value", counted)
+    runs = [made(f"mlp-{n}", options={"beta": n}) for n in range(12)]
+    _ = report([*runs, pca(), pixels()]).document
+    assert len(tested) > sum(tested)
+    assert sum(tested) <= 14 * 13 / 2 + 13 * 12 / 2  # accuracy, and MSE of equal sizes
 
 
 def test_documented_line_of_pandas_reads_compact_outcomes(finished):
-    line = re.search(r"`(pandas\.DataFrame\(.*?\))`", (ROOT / "README.md").read_text())[1]
-    path = finished / "results/mlp/0/outcomes.npy"
-    line = line.replace("results/cnn/0/outcomes.npy", str(path))
-    frame = eval(line, {"pandas": pandas, "numpy": np})
+    readme = (ROOT / "README.md").read_text()
+    lines = re.search(r"```python\n(frame = .*?)```", readme, re.DOTALL)[1]
+    names = {"pandas": pandas, "numpy": np}
+    exec(lines.replace("results/cnn/0", str(finished / "results/mlp/0")), names)
+    frame = names["frame"]
     assert list(frame.columns) == ["label", "prediction", "squared_error"]
-    assert len(frame) == 359 and np.load(path).itemsize == 6
+    assert len(frame) == 359
+    assert np.load(finished / "results/mlp/0/outcomes.npy").itemsize == 2
     accuracy = (frame.label == frame.prediction).mean()
     assert accuracy == pytest.approx(float(finished.rows()["mlp"]["accuracy"]))

@@ -20,14 +20,14 @@ def test_contended_is_waiting_for_cores_that_others_use(waited, others, contende
 
 def test_half_of_the_epochs_lose_the_median():
     quiet, busy = usage(0.0, 0.0), usage(4.0, 0.4)
-    assert facts([quiet, quiet, busy])["contended"] is False
-    assert facts([quiet, busy])["contended"] is True
-    assert facts([]) == {}
+    assert facts([quiet, quiet, busy]).contended is False
+    assert facts([quiet, busy]).contended is True
+    assert facts([]).contended is None
 
 
 def test_unknown_is_not_quiet():
     unknown = Usage(1.0, 1.0, 1.0, None, None)
-    assert unknown.contended is None and facts([unknown])["contended"] is None
+    assert unknown.contended is None and facts([unknown]).contended is None
 
 
 def test_stopwatch_counts_the_seconds_of_the_cpu():

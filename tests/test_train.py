@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from aebench.autoencoder import Autoencoder
-from aebench.device import Execution, choose, convolves_2d, cpu_has_fast_bfloat16
-from aebench.train import QUINTIC, fit_by_gradient, orthogonal
+from aebench.models.autoencoder import Autoencoder
+from aebench.models.device import Execution, choose, convolves_2d, cpu_has_fast_bfloat16
+from aebench.models.optimizers import QUINTIC, orthogonal
+from aebench.models.training import fit_by_gradient
+from aebench.schema import Recipe
 
 
 @pytest.mark.parametrize(
@@ -72,8 +74,14 @@ def test_optimizers_take_the_steps_they_are_said_to():
     trained = Autoencoder(encoder, decoder)
     expected = copy.deepcopy(trained)
     images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
-    recipe = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "muon_learning_rate": 0.1}
-    recipe |= {"weight_decay": 0.2, "horizontal_flip": False}
+    recipe = Recipe(
+        epochs=3,
+        batch_size=16,
+        learning_rate=0.01,
+        muon_learning_rate=0.1,
+        weight_decay=0.2,
+        horizontal_flip=False,
+    )
     fit_by_gradient(trained, images, 0, recipe, Execution("cpu", "float32", "contiguous"))
 
     matrices = [expected.decoder[0].weight, expected.decoder[1].weight]
@@ -100,15 +108,18 @@ def test_bfloat16_trains_to_about_the_same_loss(baseline):
     # The processor of these tests may choose float32: here the loop gets both.
     code = """
 import json, numpy, torch
-from aebench.autoencoder import build_autoencoder
-from aebench.device import Execution
+from aebench.models.autoencoder import build_autoencoder
+from aebench.models.device import Execution
+from aebench.models.training import fit_by_gradient
+from aebench.schema import Recipe
 from aebench.plugins import load_plugins
-from aebench.train import fit_by_gradient
+from aebench.workspace import Workspace
 recipe = json.load(open("plan/cnn-latent10/train.json"))["train"] | {"epochs": 3}
+recipe = Recipe(**recipe)
 images = torch.from_numpy(numpy.load("data/prepared/train_images.npy"))
 for how in (("float32", "contiguous"), ("bfloat16", "channels_last")):
     torch.manual_seed(0)
-    model = load_plugins().models["cnn"]
+    model = load_plugins(Workspace()).models["cnn"]
     autoencoder = build_autoencoder(model, (1, 8, 8), {"latent": 10, "depth": 3})
     curve = fit_by_gradient(autoencoder, images, 0, recipe, Execution("cpu", *how))
     print(json.dumps([curve[-1][0], str(next(autoencoder.parameters()).dtype)]))
@@ -123,8 +134,8 @@ def test_train_says_how_it_computed(baseline):
     result = json.loads((baseline / "results/cnn-latent10/0/train.json").read_text())
     origin = result["provenance"]
     assert (origin["device"], origin["threads"]) == ("cpu", 1) or origin["device"] == "cuda"
-    assert origin["precision"] in ("float32", "bfloat16") and origin["layout"]
+    assert origin["precision"] in ("float32", "bfloat16") and origin["memory_format"]
     row = baseline.rows()["cnn-latent10"]
-    assert [row[key] for key in ("device", "precision", "layout")] == [
-        origin[key] for key in ("device", "precision", "layout")
+    assert [row[key] for key in ("device", "precision", "memory_format")] == [
+        origin[key] for key in ("device", "precision", "memory_format")
     ]

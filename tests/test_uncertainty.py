@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aebench.uncertainty import holm, interval, of_accuracies, over_seeds, p_value, tie_group
+from aebench.evaluation.uncertainty import (
+    holm,
+    interval,
+    of_accuracies,
+    over_seeds,
+    p_value,
+    tie_group,
+)
 
 IMAGES = 400
 
@@ -71,9 +78,9 @@ def test_one_seed_and_seeds_alone_are_students():
     values = np.random.default_rng(0).normal(0, 1, 50)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     for found in (interval(values[None]), over_seeds(values)):
-        assert found.mean - found.half == pytest.approx(low)
-        assert found.mean + found.half == pytest.approx(high)
-    assert over_seeds([1.0]).half is None and over_seeds([1.0, 1.0]).half is None
+        assert found.mean - found.half_width == pytest.approx(low)
+        assert found.mean + found.half_width == pytest.approx(high)
+    assert over_seeds([1.0]).half_width is None and over_seeds([1.0, 1.0]).half_width is None
 
 
 def test_p_value_of_one_seed_is_the_paired_t_test():

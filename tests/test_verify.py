@@ -55,6 +55,7 @@ def test_what_cannot_be_verified_is_said_in_a_line(baseline):
 def test_two_processes_train_the_same_bits(baseline):
     """Away from DVC and with more than one thread, as a user's machine has it."""
     weights = baseline / "runs/cnn-latent10/0/weights.safetensors"
+    baseline.apart = True
     baseline.env["OMP_NUM_THREADS"] = "2"
     found = []
     for _ in range(2):

@@ -1,0 +1,42 @@
+"""What Python programs use of a workspace."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aebench.errors import AebenchError, nearest
+from aebench.plugins import load_model
+from aebench.records.plan import EncodePlan
+from aebench.records.train import TrainRecord
+from aebench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aebench.models.autoencoder import Autoencoder
+
+
+def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
+    """The trained autoencoder of a run, for your own images.
+
+    An `nn.Module` in eval mode, without gradients, with `.encoder`: float32 (B, C, H, W) in [0, 1]
+    -> codes (B, latent), `.decoder` back, and `.shape` (C, H, W). `workspace`: its folder, after
+    `dvc repro`. AebenchError for an unknown, failed or outdated run.
+    """
+    from aebench.models.weights import restore
+
+    found = Workspace(Path(workspace))
+    plan_file = found.plan_path(run, "train")
+    if not plan_file.is_file():
+        known = sorted(path.parent.name for path in found.plan.glob("*/train.json"))
+        raise AebenchError(
+            f"unknown run {run!r}{nearest(run, known)}; "
+            f"runs: {', '.join(known) or 'none: run `dvc repro` in the workspace first'}"
+        )
+    result = TrainRecord.read(found.result_path(run, seed, "train.json"), "dvc repro")
+    if not result.is_of(plan_file.read_bytes()):
+        raise AebenchError(f"run {run!r} was trained with other settings; run `dvc repro`")
+    if result.status != "ok":
+        raise AebenchError(f"run {run!r}, seed {seed}: {result.status}")
+    plan = EncodePlan.read(found.plan_path(run, "encode"), "aebench plan")
+    weights = found.run_path(run, seed, "weights.safetensors")
+    autoencoder, shape = restore(load_model(found, plan.plugin, plan.model), plan.build, weights)
+    autoencoder.shape = shape
+    return autoencoder

@@ -1,0 +1,133 @@
+"""The command line: each module of stages/ and commands/ is a verb.
+
+Such a module says everything about its verb: the first line of its docstring is the help,
+`add_arguments(parser)`, where there is one, adds what it takes, and the function of the verb's name
+gets the workspace and those arguments by keyword. `imports_torch(workspace)`, where there is one,
+says whether it will. The module itself imports nothing heavy.
+"""
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+
+from aebench.errors import AebenchError, first_line, is_machine_failure
+from aebench.workspace import STAGES, Workspace
+
+PACKAGE = Path(__file__).parent
+SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
+
+
+def main() -> int:
+    """Run the verb of the command line. The exit status: see `run`."""
+    arguments = sys.argv[1:]
+    if "DVC_STAGE" in os.environ:
+        chain = up_to_dvc()
+        threading.Thread(target=end_with_dvc, args=(chain,), daemon=True).start()
+        if imports_torch(arguments):
+            from aebench.forkserver import run_in_fork
+
+            try:
+                status = run_in_fork(__name__, arguments, chain[-1].ppid())
+            except KeyboardInterrupt:
+                return 130
+            if status is not None:
+                return status
+    return run(arguments)
+
+
+def imports_torch(arguments: list[str]) -> bool:
+    """Whether the verb will import torch: it is then run where that has been done."""
+    if arguments[:1] == [] or arguments[0] not in verbs():
+        return False
+    will = getattr(module_of(arguments[0]), "imports_torch", None)
+    return will is not None and will(Workspace())
+
+
+def run(arguments: list[str]) -> int:
+    """0; 1 for an error, which is told in a line; 130 after Ctrl-C."""
+    parsed = vars(parser(arguments).parse_args(arguments))
+    verb = parsed.pop("verb")
+    workspace = Workspace()
+    try:
+        getattr(module_of(verb), function_name(verb))(workspace, **parsed)
+    except AebenchError as error:
+        for text in str(error).splitlines():
+            print(f"aebench: error: {text}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if not is_machine_failure(error):
+            raise
+        what = f"{type(error).__name__}: {first_line(error)}"
+        print(
+            f"aebench: error: {verb}: the machine failed, not the model: {what}; "
+            "nothing was written, mend it and run `dvc repro` again",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def verbs() -> dict[str, Path]:
+    """Verb -> the file of its module: the stages as they follow each other, the others by name."""
+    rooms = PACKAGE / "stages", PACKAGE / "commands"
+    files = [path for room in rooms for path in sorted(room.glob("[a-z]*.py"))]
+    found = {path.stem.replace("_", "-"): path for path in files}
+    return {verb: found.pop(verb) for verb in STAGES} | found
+
+
+def function_name(verb: str) -> str:
+    """The name of the verb's module and of the function in it."""
+    return verb.replace("-", "_")
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb, imported."""
+    return importlib.import_module(f"aebench.{verbs()[verb].parent.name}.{function_name(verb)}")
+
+
+def parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """A sub-command for each verb; only the module of the verb that is asked for is imported."""
+    found = argparse.ArgumentParser(prog="aebench", description="Benchmark image autoencoders.")
+    commands = found.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, path in verbs().items():
+        summary = first_line_of_docstring(path)
+        command = commands.add_parser(verb, help=summary, description=summary)
+        if arguments[:1] == [verb] and (add := getattr(module_of(verb), "add_arguments", None)):
+            add(command)
+    return found
+
+
+def first_line_of_docstring(path: Path) -> str:
+    """What a verb does, without importing it."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0].removesuffix(".").replace("%", "%%")
+
+
+def up_to_dvc() -> list[psutil.Process]:
+    """This process and, where there is one, the shell between it and DVC.
+
+    `bash -c` becomes its only command; dash stays and waits for it.
+    """
+    own = psutil.Process()
+    parent = own.parent()
+    return [own, parent] if parent and parent.name() in SHELLS else [own]
+
+
+def end_with_dvc(chain: list[psutil.Process]) -> None:
+    """End this process when DVC is gone: an orphan would write into the next repro's files."""
+    parents = [process.ppid() for process in chain]
+    try:
+        while [process.ppid() for process in chain] == parents:
+            time.sleep(0.5)
+    finally:  # whose parent cannot be asked is gone
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""The verbs that are no stage of the pipeline."""

@@ -1,0 +1,61 @@
+"""Show models, data sets and runs, and what failed to load."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from aebench.errors import AebenchError
+from aebench.params import read_params
+from aebench.plugins import Registry, load_plugins
+from aebench.workspace import Workspace, data_root
+
+Rows = list[list[str]]  # before the verb below takes the name
+
+
+def list(workspace: Workspace) -> None:
+    """Print models, data sets and runs, where each comes from, and what failed to load."""
+    registry = load_plugins(workspace)
+    section("Models", ["model", "plug-in", "uses"], models(registry))
+    section("Data sets", ["data set", "from"], datasets(registry))
+    try:
+        params, errors = read_params(workspace)
+        runs = [
+            [name, run.model, pins(run.model_dump(exclude_unset=True))]
+            for name, run in (params.runs if params else {}).items()
+        ]
+        section("Runs (params.yaml)", ["run", "model", "pins"], runs)
+        if errors:
+            section("Errors", ["error"], [[text] for text in errors])
+    except AebenchError as error:
+        section("Runs", ["error"], [[text] for text in str(error).splitlines()])
+    faults = [*registry.broken.values(), *registry.duplicates.values()]
+    if faults:
+        section("Not loaded", ["reason"], [[reason] for reason in faults])
+
+
+def models(registry: Registry) -> Rows:
+    """A row per architecture."""
+    rows = []
+    for name, model in sorted(registry.models.items()):
+        uses = [k if v is ... else f"{k}={v}" for k, v in model.arguments.items()]
+        rows.append([name, model.plugin.name, ", ".join(uses)])
+    return rows
+
+
+def datasets(registry: Registry) -> Rows:
+    """A row per data set: the registered ones and the folders below the data root."""
+    root = data_root()
+    rows = [[name, d.plugin.name] for name, d in sorted(registry.datasets.items())]
+    folders = sorted(path.parent for path in root.glob("*/train") if path.is_dir())
+    return rows + [[folder.name, str(folder)] for folder in folders]
+
+
+def pins(run: dict[str, Any]) -> str:
+    """`latent=10` for each key but the model."""
+    return ", ".join(f"{key}={value}" for key, value in run.items() if key != "model")
+
+
+def section(title: str, headers: Sequence[str], rows: Rows) -> None:
+    """A titled table on standard output."""
+    print(f"{title}\n{tabulate(rows, headers) if rows else 'none'}\n")

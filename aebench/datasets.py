@@ -1,0 +1,176 @@
+"""Images of every source -> arrays in an order that depends on their content alone."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aebench.errors import AebenchError, first_line, is_machine_failure
+from aebench.images import convert, image_files, read_arrays
+
+if TYPE_CHECKING:
+    from aebench.plugins import Dataset
+    from aebench.records.plan import DataPlan
+
+EXAMPLES = 10  # test images whose reconstructions the report shows
+Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
+
+
+@dataclass
+class Images:
+    """Both splits, ordered; class names by label; what identifies them; the shown test images."""
+
+    splits: dict[str, Split]
+    classes: list[str]
+    data_hash: str
+    examples: list[int]
+
+
+def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None") -> Images:
+    """The planned data set, from its plug-in or, without one, from its folder below `root`.
+
+    AebenchError for a source that breaks its contract, cannot be had or holds no whole images.
+    """
+    found, classes = load_dataset(plan, root, dataset) if dataset else read_folder(plan, root)
+    splits = {name: ordered(*split) for name, split in found.items()}
+    return Images(splits, classes, data_hash(splits), examples(splits["test"][1], len(classes)))
+
+
+def read_folder(plan: "DataPlan", root: Path) -> tuple[dict[str, Split], list[str]]:
+    """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
+    folder = root / plan.dataset
+    paths: list[str] = []
+    labels: dict[str, list[int]] = {}
+    for split in ("train", "test"):
+        by_class = image_files(folder / split)
+        classes = sorted(by_class)
+        labels[split] = [i for i, name in enumerate(classes) for _ in by_class[name]]
+        paths += [path for name in classes for path in by_class[name]]
+    images = read_arrays(paths, plan.image_size, plan.channels)
+    check_size(folder.as_posix(), images)
+    num_train = len(labels["train"])
+    return {
+        "train": (images[:num_train], np.array(labels["train"], np.int64)),
+        "test": (images[num_train:], np.array(labels["test"], np.int64)),
+    }, classes
+
+
+def load_dataset(
+    plan: "DataPlan", root: Path, dataset: "Dataset"
+) -> tuple[dict[str, Split], list[str]]:
+    """What the registered data set's `load` returns, checked, converted, its classes sorted."""
+    where = f"{plan.source}: data set {plan.dataset!r}"
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        loaded = dataset.load(root)
+    except AebenchError:
+        raise
+    except Exception as error:
+        if is_machine_failure(error) and not is_download_failure(error):
+            raise
+        folder = root / plan.dataset
+        raise AebenchError(
+            f"{where}: {type(error).__name__}: {first_line(error)}; if it is to be downloaded, "
+            f"check the network, or put its images into {folder}/{{train,test}}/<class>/*.png"
+        ) from None
+    check_dataset(where, loaded)
+    # By name, as a folder has them: both sources of a data set then give the same labels.
+    order = sorted(range(len(loaded["classes"])), key=lambda i: loaded["classes"][i])
+    rank = np.argsort(order)
+    splits = {}
+    for split in ("train", "test"):
+        images, labels = loaded[split]
+        splits[split] = (converted(images, plan), rank[labels].astype(np.int64))
+        check_size(where, splits[split][0])
+    shapes = [images.shape[1:] for images, _ in splits.values()]
+    if shapes[0] != shapes[1]:
+        raise AebenchError(
+            f"{where}: train images are {shapes[0]}, test images {shapes[1]}; both must agree: set "
+            "image_size and channels in params.yaml"
+        )
+    return splits, [loaded["classes"][i] for i in order]
+
+
+def is_download_failure(error: Exception) -> bool:
+    """Whether the network failed: urllib's and the sockets' errors are OSErrors without a file."""
+    import urllib.error
+
+    return isinstance(error, urllib.error.URLError | ConnectionError | TimeoutError)
+
+
+def check_dataset(where: str, loaded: Any) -> None:
+    """AebenchError where a data set breaks the contract of `register_datasets`."""
+    keys = ["train", "test", "classes"]
+    if not isinstance(loaded, dict) or set(loaded) != set(keys):
+        got = list(loaded) if isinstance(loaded, dict) else type(loaded).__name__
+        raise AebenchError(f"{where}: load returned {got}; allowed: a dict with {keys}")
+    for split in ("train", "test"):
+        pair = loaded[split]
+        if [isinstance(a, np.ndarray) for a in pair] != [True, True]:
+            raise AebenchError(f"{where}: {split} is no pair of numpy arrays (images, labels)")
+        images, labels = pair
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise AebenchError(
+                f"{where}: {split} images are {images.dtype} {images.shape}; "
+                "allowed: uint8 (N, 1 or 3, H, W)"
+            )
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise AebenchError(
+                f"{where}: {split} labels are {labels.dtype} {labels.shape}; "
+                f"allowed: int64 ({len(images)},)"
+            )
+        present, number = set(labels.tolist()), len(loaded["classes"])
+        if present != set(range(number)):
+            wrong = sorted(present ^ set(range(number)))
+            raise AebenchError(
+                f"{where}: {split} labels: missing or unknown {wrong[:5]}; "
+                f"allowed: each of 0 to {number - 1} at least once"
+            )
+
+
+def check_size(where: str, images: np.ndarray) -> None:
+    """AebenchError for images below 8 pixels: the built-in architectures start there."""
+    if min(images.shape[2:]) < 8:
+        raise AebenchError(
+            f"{where}: images of {images.shape[3]} x {images.shape[2]} pixels; allowed: 8 and "
+            "more; set image_size in params.yaml"
+        )
+
+
+def converted(images: np.ndarray, plan: "DataPlan") -> np.ndarray:
+    """The images at the planned size and number of channels."""
+    size, channels = plan.image_size, plan.channels
+    same_size = size is None or images.shape[2:] == (size, size)
+    if same_size and channels in (None, images.shape[1]):
+        return images
+    from PIL import Image
+
+    return np.stack(
+        [convert(Image.fromarray(np.squeeze(i.transpose(1, 2, 0))), size, channels) for i in images]
+    )
+
+
+def ordered(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Sorted by (label, SHA-256 of the pixels)."""
+    hashes = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    order = sorted(range(len(images)), key=lambda i: (labels[i], hashes[i]))
+    return images[order], labels[order]
+
+
+def data_hash(splits: dict[str, Split]) -> str:
+    """SHA-256 over shapes, pixels and labels of both splits."""
+    digest = hashlib.sha256()
+    for name in ("train", "test"):
+        for array in splits[name]:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def examples(labels: np.ndarray, classes: int) -> list[int]:
+    """Indices of EXAMPLES test images, of as many classes as there are, in order."""
+    by_class = [np.flatnonzero(labels == label).tolist() for label in range(classes)]
+    turns = [(turn, i) for group in by_class for turn, i in enumerate(group[:EXAMPLES])]
+    return sorted(i for _, i in sorted(turns)[:EXAMPLES])

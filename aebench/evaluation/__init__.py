@@ -1,0 +1,1 @@
+"""Formulas on arrays: search, vote, metrics, probes, intervals. No files."""

@@ -1,0 +1,90 @@
+"""What the codes of a run are worth: the headline's search, the panel, the probe, their health."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aebench.evaluation.latent_space import METRICS, BankStatistics, bank_statistics, latent_health
+from aebench.evaluation.probe import probe
+from aebench.evaluation.search import BACKENDS, search
+from aebench.evaluation.vote import vote
+from aebench.timing import Stopwatch, Usage
+
+if TYPE_CHECKING:
+    from aebench.schema import Backend, Knn, Metric
+
+PANEL_K = 1, 5, 10, 20, 50
+
+
+@dataclass
+class Evaluated:
+    """`predictions` int64 (N_test,) of the headline's vote, `used` by its search, and figures."""
+
+    predictions: np.ndarray
+    used: Usage
+    accuracy: float
+    probe_accuracy: float | None
+    panel: dict[str, dict[str, float | None]]  # metric -> k -> accuracy
+    health: dict[str, Any]
+
+
+def evaluated(
+    bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.ndarray, knn: "Knn"
+) -> Evaluated:
+    """Search the queries float32 (N_test, d) among the bank float32 (N, d), and vote.
+
+    `labels` int64 (N,) of the bank, `truth` int64 (N_test,) of the queries; k at most N.
+    """
+    found = bank_statistics(bank)
+    indices, used = neighbours(bank, queries, found, knn.metric, knn.k, knn.backend)
+    predictions = vote(labels[indices])
+    panel: dict[str, dict[str, float | None]] = {}
+    for metric in METRICS:
+        # Not the timed search: ranking 66 candidates instead of 26 takes longer.
+        most = min(max(PANEL_K), len(bank))
+        nearest = labels[neighbours(bank, queries, found, metric, most, knn.backend)[0]]
+        panel[metric] = {
+            str(k): accuracy(vote(nearest[:, :k]), truth) if k <= len(bank) else None
+            for k in PANEL_K
+        }
+    probed = probe(bank, labels, queries, found)
+    return Evaluated(
+        predictions,
+        used,
+        accuracy(predictions, truth),
+        None if probed is None else accuracy(probed, truth),
+        panel,
+        latent_health(bank, found),
+    )
+
+
+def neighbours(
+    bank: np.ndarray,
+    queries: np.ndarray,
+    found: BankStatistics,
+    metric: "Metric",
+    k: int,
+    backend: "Backend",
+) -> tuple[np.ndarray, Usage]:
+    """Indices int64 (N_test, k) of the nearest by a metric, and what the search took."""
+    move = METRICS[metric]
+    near, asked = move(bank, False, found), move(queries, True, found)
+    # Once for nothing: scikit-learn takes 2 s to import, FAISS's first search starts threads.
+    BACKENDS[backend](near[:1], asked[:1], 1)
+    stopwatch = Stopwatch()
+    indices = search(near, asked, k, backend)
+    return indices, stopwatch.read()
+
+
+def accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """The share that is right."""
+    return float(np.mean(predicted == truth))
+
+
+def flattened(images: np.ndarray) -> np.ndarray:
+    """Images uint8 (N, C, H, W) as codes: float32 (N, C * H * W) in [0, 255].
+
+    Not divided by 255: neighbours are the same at any scale, and whole numbers keep ties exact.
+    """
+    return images.reshape(len(images), -1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""The contract: build, check, train, count and store an autoencoder."""

@@ -1,0 +1,119 @@
+"""Training by gradient: the loop."""
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from aebench.errors import Failure
+from aebench.models.autoencoder import (
+    Autoencoder,
+    Shape,
+    as_floats,
+    build_autoencoder,
+    reconstruction_loss,
+)
+from aebench.models.closed_form import fit
+from aebench.models.device import FORMATS, Execution, deterministic, execution
+from aebench.models.finish import Trained, finished
+from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
+from aebench.schema import Recipe
+from aebench.timing import Stopwatch, Usage
+
+if TYPE_CHECKING:
+    from aebench.plugins import Model
+    from aebench.records.plan import Untrained
+
+WARM_UP = 0.05  # of all steps: the learning rate rises linearly, then falls linearly to 0
+
+
+def trained(
+    model: "Model",
+    shape: Shape,
+    arguments: dict[str, Any],
+    images: Tensor,
+    seed: int,
+    recipe: "Recipe | Untrained",
+) -> Trained:
+    """The model, built and trained. `images` uint8 (N, C, H, W).
+
+    Failure for a loss or weights that are not finite and for a broken contract.
+    """
+    deterministic()
+    torch.manual_seed(seed)
+    autoencoder = build_autoencoder(model, shape, arguments)
+    if hasattr(autoencoder, "fit"):  # of a model that is not registered as the class that has it
+        return fit(autoencoder, model, shape, arguments, images)
+    how = execution(autoencoder)
+    stopwatch = Stopwatch()
+    curve = []
+    if isinstance(recipe, Recipe):
+        curve = fit_by_gradient(autoencoder, images, seed, recipe, how)
+    autoencoder.to("cpu")
+    return finished(autoencoder, model, shape, arguments, how, stopwatch.read(), curve)
+
+
+def fit_by_gradient(
+    autoencoder: Autoencoder, images: Tensor, seed: int, recipe: Recipe, how: Execution
+) -> list[tuple[float, Usage]]:
+    """The training loop. Mean loss and time of each epoch.
+
+    Muon for the matrices, AdamW for the rest; linear warm-up, then linear decay to 0. An epoch is
+    every image once in a new random order; the images that do not fill a last batch are left out
+    of it, other ones each time. `images` uint8 (N, C, H, W). Failure for a loss that is not finite.
+    """
+    epochs = recipe.epochs
+    batch_size = min(recipe.batch_size, len(images))
+    steps = len(images) // batch_size
+    warm_up = max(1, round(WARM_UP * epochs * steps))
+    images = images.to(how.device)  # once: 150 MB for CIFAR-10, and no copy on a CPU
+    autoencoder.to(how.device).to(memory_format=FORMATS[how.memory_format]).train()
+    parameters = [p for p in autoencoder.parameters() if p.requires_grad]
+    matrices = [p for p in parameters if p.ndim > 1 and min(p.flatten(1).shape) <= SHORT_SIDE]
+    momenta = {p: torch.zeros_like(p) for p in matrices}
+    # The count is where the weights are, or the fused step refuses it on a GPU.
+    moments = {
+        p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
+        for p in parameters
+        if p not in momenta
+    }
+    random = np.random.default_rng(seed)
+    curve: list[tuple[float, Usage]] = []
+    for epoch in range(1, epochs + 1):
+        stopwatch = Stopwatch()
+        shuffled = torch.from_numpy(random.permutation(len(images))).to(how.device)
+        total = torch.zeros((), device=how.device)
+        for step in tqdm(range(steps), f"epoch {epoch}/{epochs}", leave=False, disable=None):
+            # uint8 until here: 1/4 of the bytes, and no DataLoader, which takes 10 ms a batch.
+            batch = as_floats(images[shuffled[step * batch_size : (step + 1) * batch_size]])
+            if recipe.horizontal_flip and random.integers(2):
+                batch = batch.flip(-1)
+            batch = batch.contiguous(memory_format=FORMATS[how.memory_format])
+            with torch.autocast(how.device, torch.bfloat16, how.precision == "bfloat16"):
+                loss = reconstruction_loss(autoencoder, batch)
+            if loss.ndim:
+                raise Failure(f"the loss has shape {tuple(loss.shape)}, expected a scalar")
+            loss.backward()
+            done = (epoch - 1) * steps + step
+            decay = (done - warm_up) / max(1, epochs * steps - warm_up)
+            share = min((done + 1) / warm_up, 1 - decay)
+            with torch.no_grad():
+                for p, momentum in momenta.items():
+                    if p.grad is not None:
+                        rate = share * recipe.muon_learning_rate
+                        muon(p, p.grad, momentum, rate, recipe.weight_decay)
+                fused_adamw(moments, share * recipe.learning_rate, recipe.weight_decay)
+            for p in parameters:
+                p.grad = None
+            total += loss.detach()  # read once an epoch: a GPU is not waited for at each step
+        mean, used = total.item() / steps, stopwatch.read()
+        curve.append((mean, used))
+        if not math.isfinite(mean):
+            raise Failure(f"the loss is {mean} in epoch {epoch}")
+        if not sys.stderr.isatty():
+            print(f"epoch {epoch}/{epochs}: loss {mean:.5f}, {used.seconds:.1f} s", flush=True)
+    return curve

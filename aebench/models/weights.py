@@ -1,0 +1,41 @@
+"""Trained weights as safetensors, and the model that they belong to."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from aebench.errors import AebenchError
+from aebench.models.autoencoder import Autoencoder, Shape, build_autoencoder
+
+if TYPE_CHECKING:
+    from aebench.plugins import Model
+
+
+def weights_bytes(autoencoder: nn.Module, shape: Shape) -> bytes:
+    """The state dict as safetensors; its only metadata is the image shape."""
+    # Cloned: safetensors refuses tied weights, which share memory.
+    tensors = {k: t.detach().contiguous().clone() for k, t in autoencoder.state_dict().items()}
+    return safetensors.torch.save(tensors, {"shape": json.dumps(list(shape))})
+
+
+def restore(model: "Model", arguments: dict[str, Any], weights: Path) -> tuple[Autoencoder, Shape]:
+    """The model with its trained weights, in eval mode, and its image shape.
+
+    Whatever `build` raises passes through; AebenchError for weights of another architecture.
+    """
+    with safetensors.safe_open(weights, framework="pt") as file:
+        channels, height, width = json.loads(file.metadata()["shape"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    shape = (channels, height, width)
+    autoencoder = build_autoencoder(model, shape, arguments)
+    try:
+        autoencoder.load_state_dict(tensors)
+    except RuntimeError:
+        raise AebenchError(
+            f"{weights}: not of the model that {model.plugin.name} builds now; run `dvc repro`"
+        ) from None
+    return autoencoder.eval().requires_grad_(False), shape

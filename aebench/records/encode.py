@@ -1,0 +1,52 @@
+"""What `encode` says of a run's codes and reconstructions: results/<run>/<seed>/encode.json."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from aebench.records.origin import Provenance, Timing, renamed_origin
+from aebench.records.plan import EncodePlan, plan_of_format_1
+from aebench.records.record import Part, StageResult, internal
+
+
+class Sizes(Part):
+    """Numbers in parameters, bytes of the float32 state dict, multiply-accumulates per image."""
+
+    num_params: int
+    model_bytes: int
+    macs: int
+    encoder_params: int
+    decoder_params: int
+    encoder_bytes: int
+    decoder_bytes: int
+    encoder_macs: int
+    decoder_macs: int
+    encoder_layers: int  # Linear and (transposed) convolution layers
+    decoder_layers: int
+    code_floats: int = Field(json_schema_extra={"column": False})
+
+
+class EncodeRecord(StageResult):
+    """All figures are None for a failed run."""
+
+    FORMAT: ClassVar[int] = 2
+
+    plan: EncodePlan | None = internal()
+    weights_hash: str = internal()
+    codes_hash: str | None = internal(None)
+    mse: float | None = None  # mean over all elements of the test set
+    psnr: float | None = None  # dB, mean over test images
+    sizes: Sizes | None = internal(None)
+    encode_images_per_second: float | None = None  # encoder alone
+    timing: Timing = Timing()
+    provenance: Provenance
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
+        """From format 1: sizes stood in train.json."""
+        train = json.loads((path.parent / "train.json").read_bytes())
+        sizes = {k: train[k] for k in Sizes.model_fields if k in train} or None
+        plan = plan_of_format_1(path, "encode", content["plan_hash"])
+        return renamed_origin(content) | {"plan": plan, "sizes": sizes}

@@ -1,0 +1,50 @@
+"""What `knn` says of the search among a run's codes: results/<run>/<seed>/knn.json."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aebench.records.origin import Provenance, Timing, renamed_origin
+from aebench.records.plan import KnnPlan, plan_of_format_1
+from aebench.records.record import StageResult, internal
+
+RENAMED = {
+    "dead_dimensions": "collapsed_dimensions",
+    "norm_spread": "norm_coefficient_of_variation",
+}
+
+
+class KnnRecord(StageResult):
+    """All figures are None for a failed run."""
+
+    FORMAT: ClassVar[int] = 2
+
+    plan: KnnPlan | None = internal()
+    codes_hash: str | None = internal(None)
+    accuracy: float | None = None  # 0 to 1, as all others
+    probe_accuracy: float | None = None
+    knn_seconds: float | None = None  # all queries of the headline's search
+    query_seconds: float | None = None
+    bank_bytes: int | None = None
+    effective_rank: float | None = None
+    collapsed_dimensions: int | None = None
+    norm_coefficient_of_variation: float | None = None
+    panel: dict[str, dict[str, float | None]] = {}  # metric -> k -> accuracy
+    timing: Timing = Timing()
+    provenance: Provenance
+
+    @property
+    def panel_columns(self) -> dict[str, float | None]:
+        """Column of results.csv -> accuracy."""
+        return {
+            f"accuracy_{metric.replace('-', '_')}_k{k}": accuracy
+            for metric, accuracies in self.panel.items()
+            for k, accuracy in accuracies.items()
+        }
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
+        """From format 1: the settings are now in the plan."""
+        plan = plan_of_format_1(path, "knn", content["plan_hash"])
+        content = {k: v for k, v in content.items() if k not in ("k", "metric", "backend")}
+        content = {RENAMED.get(key, key): value for key, value in content.items()}
+        return renamed_origin(content) | {"plan": plan}

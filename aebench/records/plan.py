@@ -1,0 +1,138 @@
+"""What `plan` writes: for each stage of each run what alters its result, and nothing else.
+
+These files are DVC's cache keys: a byte that changes runs a stage again. So a key of the recipe
+stands in them only where it is not at a neutral default (`Recipe`), and `format` stays.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_serializer
+
+from aebench.records.record import Part, Record, sha256
+from aebench.schema import Knn, Recipe, Section
+
+
+class Untrained(Section):
+    """The recipe of a network that stays as it was initialised: nothing else matters to it."""
+
+    epochs: Literal[0] = 0
+
+
+class Fingerprints(Part):
+    """Hashes of code: aebench's modules that compute, and the plug-in's own source."""
+
+    aebench: str
+    plugin: str | None = None
+
+    @property
+    def known(self) -> dict[str, str]:
+        """Those there are."""
+        return self.model_dump(exclude_none=True)
+
+
+class DataPlan(Record):
+    """plan/data.json: where the images come from and how they are converted."""
+
+    dataset: str
+    image_size: int | None
+    channels: Literal[1, 3] | None
+    source: str  # `folder`, or the plug-in's name
+    files: str | None = None  # of a folder: SHA-256 over its files' names, sizes and times
+    num_train: int | None = None  # of a folder
+    num_test: int | None = None
+    fingerprints: Fingerprints
+
+
+class ModelPlan(Record):
+    """Which model is built, and from what."""
+
+    model: str
+    plugin: str
+    build: dict[str, Any]  # keyword -> value
+    fingerprints: Fingerprints
+
+
+class TrainPlan(ModelPlan):
+    """plan/<run>/train.json. `train` None: a closed form, which sees no recipe."""
+
+    train: Recipe | Untrained | None
+
+    @field_serializer("train")
+    def without_defaults(self, train: Recipe | Untrained | None) -> dict[str, Any] | None:
+        """The recipe, without keys at their neutral defaults."""
+        if isinstance(train, Recipe):
+            return train.model_dump(exclude_defaults=True)
+        return train and train.model_dump()
+
+
+class EncodePlan(ModelPlan):
+    """plan/<run>/encode.json."""
+
+
+class KnnPlan(Record):
+    """plan/<run>/knn.json."""
+
+    knn: Knn
+    fingerprints: Fingerprints
+
+    @field_serializer("knn")
+    def without_defaults(self, knn: Knn) -> dict[str, Any]:
+        """The search, without keys at their neutral defaults."""
+        return knn.model_dump(exclude_defaults=True)
+
+
+class ReportPlan(Record):
+    """plan/report.json: what is shown, in the order of params.yaml, and by which plans."""
+
+    FORMAT: ClassVar[int] = 2
+
+    dataset: str
+    latent: int  # the defaults of params.yaml
+    depth: int
+    knn: Knn
+    runs: list[str]
+    seeds: list[int]
+    data: str  # SHA-256 of plan/data.json
+    expected: dict[str, dict[str, str]]  # run -> stage -> SHA-256 of its plan file
+    fingerprints: Fingerprints
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
+        """Format 1 did not say which results are those of the plan."""
+        return content | {"data": "", "expected": {}}
+
+
+class Sources(Record):
+    """plan/sources.json: what each fingerprint is made of, to tell later what has changed.
+
+    `code`: fingerprint -> module or file -> hash of its own source. Those of results that are
+    still there are kept.
+    """
+
+    code: dict[str, dict[str, str]]
+
+
+def settings(train: TrainPlan, knn: KnnPlan) -> dict[str, Any]:
+    """Every parameter of a run under one flat name: model, latent, train.epochs, knn.k, ..."""
+    recipe = train.train.model_dump() if train.train else {}
+    flat = {"model": train.model, **train.build}
+    flat |= {f"train.{key}": value for key, value in recipe.items()}
+    return flat | {f"knn.{key}": value for key, value in knn.knn.model_dump().items()}
+
+
+def plan_of_format_1(result: Path, stage: str, plan_hash: str) -> dict[str, Any] | None:
+    """The plan of a result that does not hold it, from beside its results folder, if it is there.
+
+    Results of format 1 name their plan by its hash alone.
+    """
+    run, folder = result.parent.parent.name, result.parent.parent.parent.parent
+    path = folder / "plan" / run / f"{stage}.json"
+    if not path.is_file() or sha256(path.read_bytes()) != plan_hash:
+        return None
+    content = json.loads(path.read_bytes())
+    if stage == "knn":
+        knn = {key: content.pop(key) for key in ("k", "metric", "backend")}
+        content |= {"knn": knn}
+    return content

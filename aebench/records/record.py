@@ -1,0 +1,114 @@
+"""What all records share: strict reading, a format version, columns of results.csv."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aebench.errors import AebenchError
+
+
+class Part(BaseModel):
+    """A piece of a record: no unknown keys, no NaN, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def sha256(content: bytes) -> str:
+    """In hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+class Record(Part):
+    """The content of one JSON file. `format` is raised when a key changes its name or meaning."""
+
+    FORMAT: ClassVar[int] = 1
+    format: int = Field(default=0, json_schema_extra={"column": False})
+
+    @classmethod
+    def read(cls, path: Path, made_by: str) -> Self:
+        """The file's content; that of an older version is upgraded.
+
+        AebenchError that names the command which makes the file: where it is not there, is not
+        whole, or is of a later version of aebench.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise AebenchError(f"{path}: not there; run `{made_by}` first") from None
+        except (ValueError, RecursionError) as error:
+            raise AebenchError(f"{path}: not JSON ({error}); run `{made_by}` again") from None
+        return cls.of(content, path, made_by)
+
+    @classmethod
+    def of(cls, content: Any, path: Path, made_by: str) -> Self:
+        """The record that the JSON value `content` of the file at `path` holds."""
+        found = content.get("format", 1) if isinstance(content, dict) else None
+        if not isinstance(found, int):
+            raise AebenchError(f"{path}: not a record of aebench; run `{made_by}` again")
+        if found > cls.FORMAT:
+            raise AebenchError(
+                f"{path}: of a later aebench (format {found}, this one reads up to {cls.FORMAT}); "
+                "install that: pip install -U aebench"
+            )
+        try:
+            for version in range(found, cls.FORMAT):
+                content = cls.upgraded(content, version, path)
+            return cls.model_validate(content | {"format": cls.FORMAT})
+        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+            raise AebenchError(f"{path}: {fault(error)}; run `{made_by}` again") from None
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
+        """Content of format `version` in the form of the next; `path`: where it was read."""
+        return content
+
+    def json_bytes(self) -> bytes:
+        """Readable JSON with a final newline."""
+        content = self.model_dump(mode="json") | {"format": self.FORMAT}
+        return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+class Planned(Record):
+    """A result that says of which plan it is."""
+
+    plan_hash: str = Field(json_schema_extra={"column": False})  # SHA-256 of the plan's file
+
+    def is_of(self, plan: bytes | str) -> bool:
+        """Whether it is the result of this plan: the content of its file, or that one's SHA-256."""
+        return self.plan_hash == (plan if isinstance(plan, str) else sha256(plan))
+
+
+class StageResult(Planned):
+    """Of one run and seed. `status`: `ok`, or `failed: <reason>`, its figures are then None."""
+
+    status: str
+    data_hash: str = Field(json_schema_extra={"column": False})
+
+
+def fault(error: Exception) -> str:
+    """The first thing wrong with a file's content: its place and what was got."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}, got {str(first['input'])[:60]!r}"
+    return f"a broken record ({type(error).__name__}: {error})"
+
+
+def column_names(kind: type[Part]) -> list[str]:
+    """The fields that are not marked as no column of results.csv."""
+    extras = {name: field.json_schema_extra for name, field in kind.model_fields.items()}
+    return [n for n, e in extras.items() if not (isinstance(e, dict) and e.get("column") is False)]
+
+
+def scalars(part: Part, prefix: str = "") -> dict[str, Any]:
+    """Column -> value, of the fields that hold one value."""
+    values = {prefix + name: getattr(part, name) for name in column_names(type(part))}
+    return {k: v for k, v in values.items() if not isinstance(v, list | dict | BaseModel)}
+
+
+def internal(default: Any = ...) -> Any:
+    """A field that is no column of results.csv."""
+    return Field(default=default, json_schema_extra={"column": False})

@@ -1,0 +1,41 @@
+"""What `train` says of a trained run: results/<run>/<seed>/train.json."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from aebench.records.encode import Sizes
+from aebench.records.origin import Provenance, Timing, renamed_origin
+from aebench.records.plan import TrainPlan, plan_of_format_1
+from aebench.records.record import StageResult, internal
+
+Baseline = Literal["pca", "pixels"]  # what the others are held against
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+
+
+class TrainRecord(StageResult):
+    """Times in seconds. All figures are None for a failed run."""
+
+    FORMAT: ClassVar[int] = 2
+
+    plan: TrainPlan | None = internal()  # None: of format 1, its plan is not there
+    weights_hash: str = internal()
+    epoch_seconds: float | None = None  # median over epochs without the first (of one: that one)
+    epoch_seconds_mad: float | None = None  # median absolute deviation from it
+    epochs_timed: int | None = None
+    train_seconds: float | None = None  # of the whole training
+    train_contended: bool | None = None
+    baseline: Baseline | None = None
+    note: str | None = None
+    all_epoch_seconds: list[float] = []
+    losses: list[float] = []  # mean over each epoch
+    timing: Timing = Timing()  # of an epoch
+    provenance: Provenance
+
+    @classmethod
+    def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
+        """From format 1: sizes are now counted by `encode`."""
+        plan = plan_of_format_1(path, "train", content["plan_hash"])
+        content = renamed_origin({k: v for k, v in content.items() if k not in Sizes.model_fields})
+        # Reports of format 1 knew the baselines by their names.
+        model = plan and plan["model"]
+        return content | {"plan": plan, "baseline": model if model in BASELINES else None}

@@ -1,0 +1,1 @@
+"""Results -> studies -> a document of typed blocks -> Markdown, CSV, figures."""

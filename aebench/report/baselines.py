@@ -1,0 +1,183 @@
+"""What every figure is held against: PCA of the same size, raw pixels, the untrained network."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aebench.evaluation.uncertainty import Interval, interval
+from aebench.report.configurations import Configuration
+from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph, Span, Strong
+from aebench.report.results import Result, Results
+from aebench.report.tables import Column
+
+EXACT = 1e-5  # MSE of PCA below which a ratio to it says nothing
+SKILL = Format("{:+.1f}", 100)
+
+
+class Baselines:
+    """The references among the configurations, and the skill of the others over PCA."""
+
+    def __init__(self, everything: Sequence[Configuration]) -> None:
+        self.everything = everything
+        # Of several, the first: dict() keeps the last.
+        self.pcas = {(c.latent, c.search): c for c in reversed(everything) if c.is_pca}
+        self.pixels = {
+            (c.search, c.settings["knn.backend"]): c for c in reversed(everything) if c.is_pixels
+        }
+        self.found: dict[tuple[Configuration, str], Interval | None] = {}
+
+    def pca_of(self, one: Configuration) -> Configuration | None:
+        """PCA of the same representation size, searched alike."""
+        return self.pcas.get((one.latent, one.search))
+
+    def pixels_of(self, one: Configuration) -> Configuration | None:
+        """Raw pixels, searched alike by the same backend."""
+        return self.pixels.get((one.search, one.settings["knn.backend"]))
+
+    def has_skill(self, one: Configuration) -> bool:
+        """Whether it is trained and PCA of its size is there: neither failed."""
+        pca = self.pca_of(one)
+        return not one.is_reference and bool(one.ok) and pca is not None and bool(pca.ok)
+
+    def skill(self, one: Configuration, column: str) -> Interval | None:
+        """Of mse or accuracy; None for what has no skill, and where PCA is exact."""
+        key = one, column
+        if key not in self.found:
+            pca = self.pca_of(one)
+            kind = {"mse": mse_skill_score, "accuracy": accuracy_gain}[column]
+            self.found[key] = kind(one, pca) if pca and self.has_skill(one) else None
+        return self.found[key]
+
+    def less_than_pca(self, one: Configuration) -> str:
+        """`, 15.8 % less than PCA`, where that can be said of its MSE."""
+        skill = self.skill(one, "mse")
+        if skill is None or skill.mean <= (skill.half_width or 0):
+            return ""
+        return f", {100 * skill.mean:.1f} % less than PCA"
+
+    @property
+    def columns(self) -> tuple[Column, Column]:
+        """MSE's and accuracy's skill over PCA."""
+
+        def mse(one: Configuration) -> Cell:
+            skill = self.skill(one, "mse")
+            exact = skill is None and self.has_skill(one)
+            return Cell(text="PCA is exact here") if exact else in_words(skill)
+
+        def accuracy(one: Configuration) -> Cell:
+            return in_words(self.skill(one, "accuracy"))
+
+        return (
+            Column("skill score, %", mse, "1 - MSE / MSE of PCA with as many floats, paired"),
+            Column(
+                "over PCA, points", accuracy, "accuracy - that of PCA with as many floats, paired"
+            ),
+        )
+
+    def of_result(self, result: Result, one: Configuration) -> dict[str, float | None]:
+        """The two columns of results.csv for one seed of a configuration."""
+        found: dict[str, float | None] = {"mse_skill_score": None, "accuracy_gain": None}
+        pca = self.pca_of(one)
+        if pca is None or not result.ok or not self.has_skill(one):
+            return found
+        mse, accuracy = pca.mean("mse"), pca.mean("accuracy")
+        if mse is not None and mse >= EXACT:
+            found["mse_skill_score"] = 1 - result.columns["mse"] / mse
+        found["accuracy_gain"] = result.columns["accuracy"] - (accuracy or 0)
+        return found
+
+    def references(self, sizes: set[Any], without: Sequence[Configuration]) -> list[Configuration]:
+        """For a table of trained ones: PCA at their sizes, an untrained network, raw pixels."""
+        found = [c for c in self.everything if c.is_pca and c.latent in sizes]
+        untrained = [c for c in self.everything if c.is_untrained]
+        # One is enough, best of a size that is shown.
+        found += sorted(untrained, key=lambda c: c.latent not in sizes)[:1]
+        found += [
+            c
+            for c in self.everything
+            if c.is_reference
+            and not c.is_pca
+            and not c.is_untrained
+            and ("latent" not in c.settings or c.latent in sizes)
+        ]
+        return [c for c in found if c not in without]
+
+
+def mse_skill_score(one: Configuration, pca: Configuration) -> Interval | None:
+    """1 - MSE / MSE of PCA at the same size, paired over the images; None where PCA is exact.
+
+    The interval is that of the ratio linearised at the means (delta method).
+    """
+    errors, of_pca = one.images["mse"], pca.images["mse"].mean(axis=0)
+    mean, pca_mean = errors.mean(), of_pca.mean()
+    if pca_mean < EXACT:
+        return None
+    ratio = mean / pca_mean
+    return interval(1 - ratio - (errors - mean - ratio * (of_pca - pca_mean)) / pca_mean)
+
+
+def accuracy_gain(one: Configuration, pca: Configuration) -> Interval:
+    """Accuracy minus PCA's at the same size, paired over the images."""
+    return interval(one.images["accuracy"] - pca.images["accuracy"].mean(axis=0))
+
+
+def in_words(skill: Interval | None) -> Cell:
+    """`+5.4 ± 0.2`, with what a negative or an unclear one means; in percent or points."""
+    after: list[Span] = []
+    if skill is None:
+        return Cell()
+    if skill.half_width is not None and abs(skill.mean) <= skill.half_width:
+        after = [", not told from PCA"]
+    elif skill.mean < 0:
+        after = [", ", Strong("worse than PCA")]
+    return Cell(skill, SKILL, after=after)
+
+
+def missing(everything: Sequence[Configuration], results: Results) -> list[Block]:
+    """The lines to add under `runs:` for baselines that are not there; empty if all are."""
+    wanted: dict[str, list[str]] = {}
+
+    def add(name: str, one: Configuration, lines: Iterable[str]) -> None:
+        """A run searched as `one` is, under a name that is free."""
+        found = list(lines)
+        other = [k for k, v in dict(results.knn).items() if one.settings[f"knn.{k}"] != v]
+        if other:
+            found += ["knn:", *(f"  {key}: {one.settings[f'knn.{key}']}" for key in other)]
+            name += "".join(f"-{one.settings[f'knn.{key}']}" for key in other)
+        while name in results.runs:
+            name += "-again"
+        wanted[name] = found
+
+    trained = [c for c in everything if not c.is_reference]
+    pcas = {(c.latent, c.search) for c in everything if c.is_pca}
+    pixels = {c.search for c in everything if c.is_pixels}
+    for one in trained:
+        if one.latent is not None and (one.latent, one.search) not in pcas:
+            add(f"pca-latent{one.latent}", one, ["model: pca", f"latent: {one.latent}"])
+        if one.search not in pixels:
+            add("pixels", one, ["model: pixels"])
+    if trained and not any(c.is_untrained for c in everything):
+        model = trained[0].settings["model"]
+        add(f"{model}-untrained".lower(), trained[0], untrained(trained[0]))
+    return lines_to_add(wanted) if wanted else []
+
+
+def untrained(one: Configuration) -> list[str]:
+    """The lines of a run of the same model without training."""
+    settings = one.settings
+    options = [
+        f"{key}: {json.dumps(value)}"
+        for key, value in settings.items()
+        if key not in ("model", "latent", "depth") and "." not in key
+    ]
+    return [f"model: {settings['model']}", *options, "train:", "  epochs: 0"]
+
+
+def lines_to_add(wanted: dict[str, list[str]]) -> list[Block]:
+    """What is missing, and the runs (name -> lines) that bring it."""
+    text = "\n".join("\n    ".join([f"  {name}:", *lines]) for name, lines in wanted.items())
+    words = ", and with them what the figures are worth. Add under "
+    return [
+        Paragraph([Strong("Baselines are missing"), words, Code("runs:"), " in params.yaml:"]),
+        CodeBlock(text, "yaml"),
+    ]

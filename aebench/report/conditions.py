@@ -1,0 +1,195 @@
+"""What the figures hold under: data, machine, recipe, protocol, code; and what failed."""
+
+import re
+from collections.abc import Sequence
+
+from aebench.report.configurations import Configuration
+from aebench.report.differences import COMMITS, DIRTY, TITLE, values
+from aebench.report.document import (
+    Block,
+    BulletList,
+    Code,
+    Link,
+    Paragraph,
+    Section,
+    Span,
+    Strong,
+)
+from aebench.report.results import Columns, Result, Results
+from aebench.schema import Recipe
+
+TIES = (
+    "Bold: the best and what is tied with it, which a paired test on the same images does not "
+    "tell from it (5 %, Holm's correction over all pairs of rows)"
+)
+
+
+def conditions(
+    results: Results, everything: Sequence[Configuration], experiment: str | None
+) -> list[Block]:
+    """Said once, where the rows agree. `experiment`: the name that DVC gave this one."""
+    rows = [result.columns for result in results.results]
+    found = {
+        "Data": data(results),
+        "Machine": [*same(rows, "train_machine"), "; search with ", *same(rows, "knn_kernels")],
+        "Training": training(results, rows),
+        protocol(rows): search(rows),
+        "Uncertainty": uncertainty(results, everything),
+        "Code": code(rows),
+    }
+    if experiment:
+        found["Experiment"] = [experiment]
+    said = [Paragraph([Strong(name), ": ", *words, "."]) for name, words in found.items()]
+    return [*said, *(Paragraph(quoted(remark)) for remark in results.remarks)]
+
+
+def data(results: Results) -> list[Span]:
+    """What was compressed."""
+    facts = results.data
+    channels, height, width = facts.shape
+    return [
+        f"{facts.dataset} from {facts.source}, {facts.num_train:,} training and "
+        f"{facts.num_test:,} test images, {channels} x {height} x {width}, "
+        f"{len(facts.classes)} classes, hash ",
+        Code(facts.data_hash[:12]),
+    ]
+
+
+def training(results: Results, rows: Sequence[Columns]) -> list[Span]:
+    """The recipe, in the words of the schema of params.yaml, and the seeds."""
+    return [
+        *recipe([row for row in rows if row.get("epochs")]),
+        f"; seeds {', '.join(map(str, results.seeds))}. ",
+        Code("aebench verify RUN"),
+        " trains a run again: on one machine, with as many threads, the bits are the same",
+    ]
+
+
+def recipe(trained: Sequence[Columns]) -> list[Span]:
+    """`epochs 12, batch 256, ...` of the runs that were trained by gradient."""
+    if not trained:
+        return ["none by gradient"]
+    words: list[Span] = []
+    patterns = {
+        name: field.description or f"{name.replace('_', ' ')} {{}}"
+        for name, field in Recipe.model_fields.items()
+    }
+    for name, pattern in (patterns | {"precision": "products in {}"}).items():
+        if values(trained, name):
+            before, _, after = pattern.partition("{}")
+            words += [", " if words else "", before, *same(trained, name), after]
+    return [*words, "; linear warm-up, linear decay to 0"]
+
+
+def protocol(rows: Sequence[Columns]) -> str:
+    """`Protocol 1`: the version of what the figures mean, where there is a result."""
+    versions = values(rows, "protocol")
+    return f"Protocol {', '.join(sorted(versions))}" if versions else "Protocol"
+
+
+def search(rows: Sequence[Columns]) -> list[Span]:
+    """The headline's search and vote."""
+    return [
+        "test images are used for the figures only. kNN: k = ",
+        *same(rows, "k"),
+        ", ",
+        *same(rows, "metric"),
+        ", exact search (",
+        *same(rows, "backend"),
+        ") of the test codes among the training codes, unweighted vote, among tied classes that "
+        "of the nearest neighbour, equal distances by lower training index",
+    ]
+
+
+def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[Span]:
+    """How the intervals were made, and what they leave out."""
+    images = f"{results.data.num_test:,} test images"
+    count = len(results.seeds)
+    if count == 1:
+        return [
+            f"± is a 95 % interval over the {images} of one seed. It leaves out that another seed "
+            "gives another model: a difference between two runs may be luck. More seeds: ",
+            Code("dvc exp run -S 'seeds=[0,1,2]'"),
+            f". {TIES}",
+        ]
+    single = [one.name for one in everything if len(one.ok) == 1]
+    left = (
+        f". Of {', '.join(single)} one seed is left: over images alone, and in no tie group"
+        if single
+        else ""
+    )
+    return [
+        f"figures are means of {count} seeds. ± is a 95 % interval for new seeds and new images: "
+        f"the variance between the seeds / {count} plus that between the {images} / their number, "
+        "Student's t with Satterthwaite's degrees of freedom; where the seed changes nothing, over "
+        "images alone; for times and the latent space, over seeds alone. Skill is paired with PCA "
+        f"on the same images; its intervals are of each row by itself. {TIES}{left}"
+    ]
+
+
+def code(rows: Sequence[Columns]) -> list[Span]:
+    """Whose code, and the libraries that it computed with."""
+    return [
+        "aebench ",
+        *same(rows, "aebench_version"),
+        ", commit ",
+        *commit(rows),
+        ", torch ",
+        *same(rows, "torch_version"),
+        ", numpy ",
+        *same(rows, "numpy_version"),
+        ", faiss-cpu ",
+        *same(rows, "faiss_cpu_version"),
+        f", {dates(rows)}",
+    ]
+
+
+def commit(rows: Sequence[Columns]) -> list[Span]:
+    """The commit that all stages of all rows ran on, and whether any had uncommitted changes."""
+    found = set().union(*(values(rows, column) for column in COMMITS))
+    dirty = "True" in set().union(*(values(rows, column) for column in DIRTY))
+    return [*one_of({name[:12] for name in found}), " with uncommitted changes" if dirty else ""]
+
+
+def dates(rows: Sequence[Columns]) -> str:
+    """The first and the last day of training."""
+    days = sorted({row["date"][:10] for row in rows if row.get("date")})
+    return "trained " + " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "no rows"
+
+
+def same(rows: Sequence[Columns], column: str) -> list[Span]:
+    """The one value of the column, or that there are several."""
+    return one_of(values(rows, column))
+
+
+def one_of(found: set[str]) -> list[Span]:
+    """The only one, or a link to all."""
+    if len(found) > 1:
+        return ["several (see ", Link(TITLE.lower(), TITLE), ")"]
+    return [*found] or ["none"]
+
+
+def not_shown(hidden: Sequence[str]) -> list[Block]:
+    """What is left out, and why; empty if nothing is."""
+    return [Paragraph("Not shown:"), BulletList([*map(quoted, hidden)])] if hidden else []
+
+
+def quoted(sentence: str) -> list[Span]:
+    """A sentence in which, as in errors, commands stand between backticks."""
+    parts = re.split("`([^`]+)`", sentence)
+    return [Code(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def failures(results: Sequence[Result]) -> list[Section]:
+    """Each failed run, its reason and the command that tries it again; empty without any."""
+    failed = [result for result in results if not result.ok]
+    items = [
+        [
+            Strong(one.run),
+            f", seed {one.seed}: {one.columns['status']}. Again: ",
+            Code(f"dvc repro -s -f train@{one.run}-{one.seed} && dvc repro"),
+        ]
+        for one in failed
+    ]
+    title = f"{len(failed)} of {len(results)} runs failed"
+    return [Section(title, [BulletList(items)])] if failed else []

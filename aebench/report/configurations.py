@@ -1,0 +1,165 @@
+"""Results of equal settings as one configuration, and which configurations differ in one alone."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from aebench.evaluation.quality import psnr
+from aebench.evaluation.uncertainty import Interval, interval
+from aebench.report.results import Result
+
+MEASURES = ("mse", "psnr", "accuracy")  # those of each image
+
+
+@dataclass(eq=False)
+class Configuration:
+    """Runs with equal settings, as one: their names, settings and results, one per seed.
+
+    `baseline`: pca or pixels where its plug-in declares that role.
+    """
+
+    names: list[str]
+    settings: dict[str, Any]
+    baseline: str | None = None
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """All names."""
+        return ", ".join(self.names)
+
+    @cached_property
+    def ok(self) -> list[Result]:
+        """The results of the seeds that did not fail."""
+        return [result for result in self.results if result.ok]
+
+    @cached_property
+    def outcomes(self) -> list[np.ndarray]:
+        """The records of outcomes.npy (N_test,), per seed that did not fail.
+
+        One alone where they are equal: of a model that does not depend on the seed.
+        """
+        found = [result.outcomes for result in self.ok]
+        return found[:1] if all((one == found[0]).all() for one in found) else found
+
+    @cached_property
+    def images(self) -> dict[str, np.ndarray]:
+        """Each of MEASURES of each image: float64 (outcomes, N_test)."""
+        found = [measured(outcomes) for outcomes in self.outcomes]
+        return {column: np.stack([one[column] for one in found]) for column in MEASURES}
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Each of MEASURES over seeds and images."""
+        return {column: interval(values) for column, values in self.images.items()}
+
+    @property
+    def latent(self) -> int | None:
+        """Floats per code: the setting or the counted ones."""
+        return self.settings.get("latent", self.first("latent"))
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether nothing was trained by gradient: PCA, pixels, an untrained network."""
+        return not self.settings.get("train.epochs")
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether it is a network as it was initialised."""
+        return self.settings.get("train.epochs") == 0
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether the codes are the raw pixels."""
+        return self.baseline == "pixels"
+
+    @property
+    def is_pca(self) -> bool:
+        """Whether it is the linear optimum."""
+        return self.baseline == "pca"
+
+    @property
+    def search(self) -> tuple[int, str]:
+        """k and metric: accuracies of one protocol have equal ones."""
+        return self.settings["knn.k"], self.settings["knn.metric"]
+
+    def values(self, column: str) -> list[float]:
+        """The figure of each seed that has it."""
+        found = (result.columns.get(column) for result in self.ok)
+        return [value for value in found if value is not None]
+
+    def mean(self, column: str) -> float | None:
+        """The mean over the seeds that have the figure."""
+        values = self.values(column)
+        return float(np.mean(values)) if values else None
+
+    def first(self, column: str) -> Any:
+        """The figure of the first seed that has it: for what does not depend on the seed."""
+        return next(iter(self.values(column)), None)
+
+
+def measured(outcomes: np.ndarray) -> dict[str, np.ndarray]:
+    """MEASURES of the records (N_test,), float64: mse, psnr in dB, accuracy 0 or 1."""
+    errors = outcomes["squared_error"].astype(np.float64)
+    right = (outcomes["label"] == outcomes["prediction"]).astype(np.float64)
+    return {"mse": errors, "psnr": psnr(errors), "accuracy": right}
+
+
+def configurations(results: Iterable[Result]) -> list[Configuration]:
+    """Results grouped by their key; of several with one seed the first counts."""
+    results = list(results)
+    # A failed result may not know its role, but another one of its model does.
+    roles = {role_key(r): r.columns["baseline"] for r in results if r.columns.get("baseline")}
+    found: dict[str, Configuration] = {}
+    for result in results:
+        one = found.setdefault(
+            result.key, Configuration([], result.settings, roles.get(role_key(result)))
+        )
+        if result.run not in one.names:
+            one.names.append(result.run)
+        if result.seed not in (other.seed for other in one.results):
+            one.results.append(result)
+    return list(found.values())
+
+
+def role_key(result: Result) -> tuple[str, str]:
+    """What declares one role: a model, as the workspace that computed it has it."""
+    return result.source, result.columns["model"]
+
+
+def swept(everything: Iterable[Configuration]) -> dict[str, list[list[Configuration]]]:
+    """Parameter -> groups of configurations that differ in that parameter alone, by its value.
+
+    The representation size and the depth come first. An untrained network is a reference, not the
+    one with 0 epochs of a study.
+    """
+    trained = [c for c in everything if not c.is_untrained]
+    names = ["latent", "depth"] + sorted(
+        {n for c in trained for n in c.settings} - {"model", "latent", "depth"}
+    )
+    found = {name: differing(name, trained) for name in names}
+    return {name: groups for name, groups in found.items() if groups}
+
+
+def differing(name: str, trained: Sequence[Configuration]) -> list[list[Configuration]]:
+    """Groups of two or more that agree in all settings but this one."""
+    groups: dict[str, list[Configuration]] = {}
+    for one in trained:
+        if name in one.settings:
+            others = {k: v for k, v in one.settings.items() if k != name}
+            groups.setdefault(json.dumps(others, sort_keys=True), []).append(one)
+    return [
+        sorted(group, key=lambda c: sort_key(c.settings[name]))
+        for group in groups.values()
+        if group[1:]
+    ]
+
+
+def sort_key(value: Any) -> tuple[bool, Any]:
+    """Numbers by size before everything else by its text."""
+    number = isinstance(value, int | float)
+    return not number, value if number else str(value)

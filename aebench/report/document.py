@@ -1,0 +1,178 @@
+"""A report before it is written: typed blocks of text, tables and pictures.
+
+Nothing here knows a markup. The writers do, and they alone escape what users have named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aebench.evaluation.uncertainty import Interval
+from aebench.report.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Strong:
+    """Important words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is typed, or a hash."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """To a section of the same document, by its title."""
+
+    text: str
+    section: str
+
+
+Span = str | Strong | Code | Link
+Text = str | Sequence[Span]
+
+
+class Format(NamedTuple):
+    """How a value is written: `pattern` of value * factor.
+
+    `spread`: the pattern of what follows ±, the same one where it is None.
+    """
+
+    pattern: str = "{}"
+    factor: float = 1
+    spread: str | None = None
+
+    def written(self, value: Interval | float | str) -> str:
+        """`46.81 ± 0.98`; the mean alone where no more is known."""
+        if isinstance(value, str):
+            return self.pattern.format(value)
+        if not isinstance(value, Interval):
+            return self.pattern.format(value * self.factor)
+        mean = self.pattern.format(value.mean * self.factor)
+        if value.half_width is None:
+            return mean
+        half = value.half_width * self.factor
+        # Two digits of 560 would be written 5.6e+02.
+        spread = self.spread if self.spread and half < 100 else self.pattern.replace("+", "")
+        return f"{mean} ± {spread.format(half)}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and how it is written; blank without either.
+
+    `text` is written in place of the value, `after` behind it.
+    """
+
+    value: Interval | float | str | None = None
+    format: Format = Format()
+    text: str | None = None
+    after: Sequence[Span] = ()
+    strong: bool = False
+    emphasis: bool = False
+
+    @property
+    def spans(self) -> list[Span]:
+        """What is to be read in the cell, without its marks."""
+        text = self.text
+        if text is None:
+            text = "" if self.value is None else self.format.written(self.value)
+        return spans([text, *self.after])
+
+
+@dataclass(frozen=True)
+class Header:
+    """Of a column: its name, what it means, and whether it is text and stands to the left."""
+
+    name: str
+    meaning: Text = ""
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A row of `cells` has one for each header."""
+
+    headers: list[Header]
+    cells: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Words."""
+
+    text: Text
+
+
+@dataclass(frozen=True)
+class Note:
+    """Small print."""
+
+    text: Text
+
+
+@dataclass(frozen=True)
+class BulletList:
+    """Items without an order."""
+
+    items: Sequence[Text]
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """Lines to copy; `language` is sh or yaml."""
+
+    code: str
+    language: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture that is drawn once, into figures/<name>.png."""
+
+    name: str
+    picture: Picture
+    caption: str
+
+
+Block = Table | Paragraph | Note | BulletList | CodeBlock | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a title."""
+
+    title: str
+    blocks: list[Block]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A title, the blocks before the first section, and the sections."""
+
+    title: str
+    blocks: list[Block]
+    sections: list[Section]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All pictures, in order."""
+        blocks = [*self.blocks, *(block for section in self.sections for block in section.blocks)]
+        return [block for block in blocks if isinstance(block, Figure)]
+
+
+def spans(text: Text) -> list[Span]:
+    """The text as a list in which no two plain strings are neighbours and none is empty."""
+    found: list[Span] = []
+    for span in [text] if isinstance(text, str) else text:
+        last = found[-1] if found else None
+        if isinstance(span, str) and isinstance(last, str):
+            found[-1] = last + span
+        elif span != "":
+            found.append(span)
+    return found

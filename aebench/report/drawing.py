@@ -1,0 +1,170 @@
+"""The report's pictures as PNG, the same bytes for the same results."""
+
+import io
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s faster to import
+
+from aebench.report.pictures import Confusions, Curve, LossCurves, Mosaic, Sweep
+
+STYLES: dict[str | None, dict[str, Any]] = {
+    None: {"marker": "o"},
+    "pca": {"color": "black", "linestyle": "--", "marker": "s"},
+}
+NAME: dict[str, Any] = {"parse_math": False}  # a dollar sign in a name is one
+CLASS_LENGTH = 24  # of longer names no room would be left for the picture
+
+
+@singledispatch
+def png(picture: Any) -> bytes:
+    """The picture, drawn."""
+    raise TypeError(f"no picture: {type(picture).__name__}")
+
+
+def saved(figure: Figure) -> bytes:
+    """PNG without the name of the program that drew it, which holds a version."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    return content.getvalue()
+
+
+def width_beyond(length: int, names: Sequence[str]) -> float:
+    """Inches that the longest of the names takes above so many characters."""
+    return 0.08 * max(0, max(map(len, names)) - length)
+
+
+def short(name: str) -> str:
+    """A class beside its row: on one line, and not longer than its picture."""
+    name = " ".join(name.split())
+    return name if len(name) <= CLASS_LENGTH else f"{name[: CLASS_LENGTH - 1]}…"
+
+
+def add_legend(axis: Axes, **where: Any) -> None:
+    """The names of the curves, as they are."""
+    for text in axis.legend(**where).get_texts():
+        text.set_parse_math(False)
+
+
+@png.register
+def mosaic(picture: Mosaic) -> bytes:
+    """Each row's images side by side."""
+    names, images = zip(*picture.rows, strict=True)
+    count, channels, height, _ = images[0].shape
+    pixels, high = tiled(images)
+    size = 1.8 + 0.7 * count + width_beyond(24, names), 0.7 * len(names)
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if channels == 1 else {}
+    axis.imshow(pixels.squeeze(), interpolation="nearest", **grey)
+    axis.set_yticks(np.arange(len(names)) * high + height / 2, names, fontsize=9, **NAME)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return saved(figure)
+
+
+def tiled(rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, int]:
+    """Rows of images (n, C, H, W) as one image uint8 (height, width, C), and the height of a row.
+
+    One picture, not an axis an image: 0.2 s instead of 3.
+    """
+    count, channels, height, width = rows[0].shape
+    gap = max(1, height // 8)
+    high, wide = height + gap, width + gap
+    pixels = np.full((len(rows) * high, count * wide, channels), 255, np.uint8)
+    for line, images in enumerate(rows):
+        for column, image in enumerate(images):
+            top, left = line * high, column * wide
+            pixels[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return pixels, high
+
+
+@png.register
+def loss_curves(picture: LossCurves) -> bytes:
+    """Ten colours, then the next line style."""
+    names = [name for name, _ in picture.curves]
+    size = 8 + width_beyond(40, names), max(4.5, 0.5 + 0.19 * len(names))
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    for number, (name, losses) in enumerate(picture.curves):
+        style = ("-", "--", ":")[number // 10 % 3]
+        axis.plot(range(1, len(losses) + 1), losses, style, label=name, marker=".")
+    if all(loss > 0 for _, losses in picture.curves for loss in losses):
+        axis.set_yscale("log")
+    axis.locator_params("x", integer=True)
+    axis.set(xlabel="epoch", ylabel="training loss (mean over the epoch)")
+    axis.grid(alpha=0.3, which="both")
+    add_legend(axis, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return saved(figure)
+
+
+@png.register
+def confusions(picture: Confusions) -> bytes:
+    """A square for each model, three side by side."""
+    columns = min(3, len(picture.shares))
+    lines = -(-len(picture.shares) // columns)
+    figure = Figure(figsize=(4.6 * columns, 4.6 * lines), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
+    # More are not readable at this size.
+    names = [short(name) for name in picture.classes] if len(picture.classes) <= 12 else []
+    for axis, (run, shares) in zip(axes, picture.shares, strict=False):
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        axis.set_title(run, fontsize=10, **NAME)
+        axis.set_xticks(range(len(names)), names, rotation=90, **NAME)
+        axis.set_yticks(range(len(names)), names, **NAME)
+        axis.tick_params(labelsize=8, length=0)
+        if names:
+            write_shares(axis, shares)
+    for axis in axes[len(picture.shares) :]:
+        axis.set_visible(False)
+    return saved(figure)
+
+
+def write_shares(axis: Axes, shares: np.ndarray) -> None:
+    """Each % into its square."""
+    for (row, column), value in np.ndenumerate(shares):
+        color = "white" if value > 55 else "black"
+        axis.text(column, row, f"{value:.0f}", color=color, fontsize=7, ha="center", va="center")
+
+
+@png.register
+def sweep(picture: Sweep) -> bytes:
+    """MSE beside accuracy, a curve a group; raw pixels as a level."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    add_curves(left, picture.mse, picture, "test MSE (lower is better)")
+    values = [y for curve in picture.mse for y in curve.y]
+    if values and min(values) > 0 and max(values) >= 10 * min(values):
+        left.set_yscale("log")
+    add_curves(right, picture.accuracy, picture, "kNN accuracy, % (higher is better)")
+    if picture.pixels_accuracy is not None:
+        style = {"color": "grey", "linestyle": ":", "label": "raw pixels"}
+        right.axhline(picture.pixels_accuracy, **style)
+    for axis in (left, right):
+        set_ticks(axis, picture)
+        if axis.get_legend_handles_labels()[0]:
+            add_legend(axis, fontsize=9)
+    return saved(figure)
+
+
+def add_curves(axis: Axes, curves: Sequence[Curve], picture: Sweep, label: str) -> None:
+    """Points with their intervals, and the axes' labels."""
+    for curve in curves:
+        style = STYLES.get(curve.baseline, STYLES[None])
+        axis.errorbar(curve.x, curve.y, curve.spread, label=curve.name, capsize=3, **style)
+    axis.set_xlabel(picture.parameter, **NAME)
+    axis.set_ylabel(label)
+    axis.grid(alpha=0.3)
+
+
+def set_ticks(axis: Axes, picture: Sweep) -> None:
+    """The parameter's values, on a log axis where they reach far."""
+    least, most = picture.ticks[0], picture.ticks[-1]
+    if least > 0 and most >= 20 * least:
+        axis.set_xscale("log")
+    axis.set_xticks(picture.ticks, [f"{tick:g}" for tick in picture.ticks])
+    axis.minorticks_off()

@@ -1,0 +1,56 @@
+"""What the report's pictures show, as data; drawing.py makes PNG of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Named rows of images uint8 (n, C, H, W)."""
+
+    rows: Sequence[tuple[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LossCurves:
+    """The mean training loss of each epoch, by name."""
+
+    curves: Sequence[tuple[str, Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure over a parameter: values `y` with the half widths `spread` of their intervals.
+
+    `baseline`: the role of what is drawn, as a plug-in declares it.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float]
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Charts (label of the values, curves, level of raw pixels) over one parameter's values."""
+
+    parameter: str
+    ticks: Sequence[float]
+    mse: Sequence[Curve]
+    accuracy: Sequence[Curve]  # %
+    pixels_accuracy: float | None = None  # %
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """Images (class, predicted class) of each named model, % of the class."""
+
+    classes: Sequence[str]
+    shares: Sequence[tuple[str, np.ndarray]]
+
+
+Picture = Mosaic | LossCurves | Sweep | Confusions

@@ -1,0 +1,131 @@
+"""The report's tables of models: the architectures, and one parameter alone."""
+
+from collections.abc import Sequence
+
+from aebench.report.baselines import Baselines
+from aebench.report.configurations import Configuration, sort_key
+from aebench.report.document import Block, BulletList, Cell, Paragraph, Section, Text
+from aebench.report.results import Results
+from aebench.report.search import SearchCosts
+from aebench.report.tables import (
+    ACCURACY,
+    LATENT,
+    LAYERS,
+    MACS,
+    MSE,
+    PARAMS,
+    PSNR,
+    RUN,
+    SIZE,
+    Column,
+    table,
+)
+from aebench.report.ties import Ties, in_words, verdict
+from aebench.report.times import Times
+
+TITLES = {"latent": "Representation size", "depth": "Depth"}
+
+
+class Studies:
+    """Tables of some of the configurations, beside what these are held against."""
+
+    def __init__(
+        self,
+        everything: Sequence[Configuration],
+        baselines: Baselines,
+        times: Times,
+        ties: Ties,
+    ) -> None:
+        self.everything = everything
+        self.baselines = baselines
+        self.times = times
+        self.ties = ties
+
+    def models(
+        self, head: str, shown: Sequence[Configuration], value: Column | None = None
+    ) -> list[Block]:
+        """Which of the shown models are best, and the table of their size, cost and quality.
+
+        `value`: the column of a study's parameter.
+        """
+        accurate, by_size = self.ties.best(shown, "accuracy"), self.ties.best_by_size(shown)
+        skill, gain = self.baselines.columns
+        columns = [
+            RUN,
+            *([value] if value else []),
+            LATENT,
+            LAYERS,
+            PARAMS,
+            SIZE,
+            MACS,
+            self.times.epoch,
+            MSE.strong([one for group in by_size for one in group]),
+            skill,
+            PSNR,
+            ACCURACY.strong(accurate),
+            gain,
+        ]
+        words = Paragraph([head, *verdict(accurate, by_size)])
+        return [words, *table(columns, shown, notes=True)]
+
+    def architectures(self, results: Results, shown: Sequence[Configuration]) -> list[Block]:
+        """The runs at the default size and depth."""
+        shown = [*shown, *self.baselines.references({results.latent}, shown)]
+        head = f"Runs at the default size (latent {results.latent}) and depth ({results.depth})."
+        return self.models(head, shown)
+
+    def of_parameter(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Block]:
+        """The configurations that differ in one parameter alone, then their references."""
+        swept = [one for group in groups for one in group]
+        shown = swept + self.baselines.references({one.latent for one in swept}, swept)
+        value = None
+        if name == "latent":  # others without a parameter of that name have a size all the same
+            shown += [c for c in self.everything if name not in c.settings and c not in shown]
+        else:
+            value = Column(
+                name, lambda one: setting(one, name), "the parameter of this study", is_text=False
+            )
+        values = sorted((one.settings[name] for one in swept), key=sort_key)
+        different = ", ".join(dict.fromkeys(map(str, values)))
+        head = f"Runs that differ in {name} alone ({different}), then what they are held against."
+        return self.models(head, shown, value)
+
+
+def setting(one: Configuration, name: str) -> Cell:
+    """The value of a parameter; blank without it."""
+    value = one.settings.get(name, "")
+    return Cell(value if type(value) in (int, float) else str(value))
+
+
+def title(name: str) -> str:
+    """The heading of a parameter's study."""
+    return TITLES.get(name, f"Parameter {name}")
+
+
+def at_defaults(results: Results, everything: Sequence[Configuration]) -> list[Configuration]:
+    """The configurations at the default size and depth."""
+    defaults = {"latent": results.latent, "depth": results.depth}
+    return [
+        one
+        for one in everything
+        if all(one.settings.get(key, value) == value for key, value in defaults.items())
+    ]
+
+
+def in_short(
+    everything: Sequence[Configuration], baselines: Baselines, ties: Ties, costs: SearchCosts
+) -> list[Section]:
+    """What the report comes to; empty if nothing can be said."""
+    coded = [one for one in everything if one.ok and not one.is_pixels]
+    items: list[Text] = []
+    if group := ties.best(coded, "accuracy"):
+        mean = f"{100 * (group[0].mean('accuracy') or 0):.2f}"
+        items.append(["kNN accuracy of all codes: ", *in_words(group), f" ({mean} %)."])
+    for group in ties.best_by_size(coded):
+        best = group[0]
+        head = f"Reconstruction with {best.latent} floats: "
+        tail = f" (MSE {best.mean('mse'):.5f}{baselines.less_than_pca(best)})."
+        items.append([head, *in_words(group), tail])
+    if costs.claim:
+        items.append(["Search. ", *costs.claim])
+    return [Section("In short", [BulletList(items)])] if items else []

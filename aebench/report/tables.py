@@ -1,0 +1,143 @@
+"""Tables of configurations: their usual columns, and what stands under them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from aebench.evaluation.quality import PSNR_CAP
+from aebench.evaluation.uncertainty import of_accuracies, over_seeds
+from aebench.report.configurations import Configuration
+from aebench.report.document import Block, Cell, Code, Format, Header, Paragraph, Table, Text
+
+CellOf = Callable[[Configuration], Cell]
+
+
+class Column(NamedTuple):
+    """A column of a table: its header, its cell for a configuration, and what it means."""
+
+    header: str
+    cell: CellOf
+    meaning: Text = ""
+    is_text: bool = False
+
+    def strong(self, ones: Sequence[Configuration]) -> "Column":
+        """The same column, in bold for these configurations."""
+
+        def cell(one: Configuration) -> Cell:
+            found = self.cell(one)
+            return replace(found, strong=True) if one in ones else found
+
+        return self._replace(cell=cell)
+
+
+def table(
+    columns: Sequence[Column], ones: Sequence[Configuration], notes: bool = False
+) -> list[Block]:
+    """The table with the seeds, and what failed, where there is something to say of them.
+
+    `notes`: with the models' notes under it.
+    """
+    columns = list(columns)
+    if any(len(one.ok) < len(one.results) for one in ones):
+        columns.append(STATUS)
+    if any(len(one.results) > 1 for one in ones):
+        columns.insert(1, SEEDS)
+    headers = [Header(column.header, column.meaning, column.is_text) for column in columns]
+    cells = [[column.cell(one) for column in columns] for one in ones]
+    said = [(one.name, one.first("note")) for one in ones if notes]
+    under = [Paragraph(f"{name}: {note}.") for name, note in said if note is not None]
+    return [Table(headers, cells), *under]
+
+
+def number(column: str, pattern: str, factor: float = 1) -> CellOf:
+    """A cell with the mean over seeds, and its interval where they differ; blank without any."""
+
+    def cell(one: Configuration) -> Cell:
+        values = one.values(column)
+        return Cell(over_seeds(values), Format(pattern, factor)) if values else Cell()
+
+    return cell
+
+
+def measured(column: str, pattern: str, factor: float = 1) -> CellOf:
+    """A cell with the interval over seeds and images; blank if every seed failed."""
+
+    def cell(one: Configuration) -> Cell:
+        return Cell(one.intervals[column], Format(pattern, factor)) if one.ok else Cell()
+
+    return cell
+
+
+def probe(one: Configuration) -> Cell:
+    """The linear probe's accuracy, with the interval of an accuracy."""
+    values = one.values("probe_accuracy")
+    if not values:
+        return Cell()
+    return Cell(of_accuracies(values, len(one.outcomes[0])), Format("{:.2f}", 100))
+
+
+def seeds(one: Configuration) -> Cell:
+    """How many the figures are of: `3`, `2 of 3`, or `any` where the seed changes nothing."""
+    count = len(one.ok)
+    if len(one.outcomes) == 1 and count > 1:
+        return Cell(count, text="any")
+    failed = count < len(one.results)
+    return Cell(count, text=f"{count} of {len(one.results)}" if failed else None)
+
+
+def layers(one: Configuration) -> Cell:
+    """`3 + 3`: what was counted in encoder and decoder."""
+    encoder, decoder = one.first("encoder_layers"), one.first("decoder_layers")
+    if encoder is None:
+        return Cell()
+    return Cell(encoder + (decoder or 0), text=f"{encoder} + {decoder}")
+
+
+def status(one: Configuration) -> Cell:
+    """`ok`, or why the first failed seed failed."""
+    return Cell(next((r.columns["status"] for r in one.results if not r.ok), "ok"))
+
+
+RUN = Column("run", lambda one: Cell(one.name), is_text=True)
+SEEDS = Column(
+    "seeds",
+    seeds,
+    ["trained and measured this often; ", Code("any"), ": the seed changes nothing"],
+)
+LATENT = Column("latent", lambda one: Cell(one.latent), "floats per code")
+STATUS = Column(
+    "status", status, [Code("failed"), " with its reason, see the end of the report"], is_text=True
+)
+LAYERS = Column("layers", layers, "Linear and (transposed) convolution layers, encoder + decoder")
+PARAMS = Column(
+    "params", number("num_params", "{:,.0f}"), "numbers in the parameters of both halves"
+)
+SIZE = Column(
+    "size, kB", number("model_bytes", "{:,.1f}", 1e-3), "float32 state dict, 1 kB = 1000 B"
+)
+MACS = Column(
+    "MMACs",
+    number("macs", "{:,.2f}", 1e-6),
+    "millions of multiply-accumulates per image, encoder and decoder",
+)
+MSE = Column(
+    "MSE",
+    measured("mse", "{:.5f}"),
+    "mean squared error over all elements of the test set, pixels in [0, 1], reconstruction "
+    "clipped to [0, 1]",
+)
+PSNR = Column(
+    "PSNR, dB",
+    measured("psnr", "{:.2f}"),
+    f"mean over test images of -10 log10(MSE of the image), an image capped at {PSNR_CAP:.0f}",
+)
+ACCURACY = Column(
+    "accuracy, %",
+    measured("accuracy", "{:.2f}", 100),
+    "test images whose class the vote of their nearest training codes gets right",
+)
+PROBE = Column(
+    "linear probe, %",
+    probe,
+    "test images that logistic regression on the whitened training codes gets right",
+)

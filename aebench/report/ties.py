@@ -1,0 +1,68 @@
+"""Which configurations are best, and what a paired test does not tell from them."""
+
+from collections.abc import Sequence
+
+from aebench.evaluation.uncertainty import p_value, tied
+from aebench.report.configurations import Configuration
+from aebench.report.document import Span, Strong
+
+NAMED = 4  # of a tie group, more are counted
+
+
+class Ties:
+    """The tie groups of a report. Each pair is tested once, whatever tables it stands in."""
+
+    def __init__(self) -> None:
+        self.tested: dict[tuple[str, frozenset[Configuration]], float] = {}
+
+    def p_value(self, one: Configuration, other: Configuration, column: str) -> float:
+        """Two-sided p of equal means, paired over the images."""
+        key = column, frozenset((one, other))
+        if key not in self.tested:
+            self.tested[key] = p_value(one.images[column], other.images[column])
+        return self.tested[key]
+
+    def best(self, among: Sequence[Configuration], column: str) -> list[Configuration]:
+        """The best one and those that are tied with it; empty with nothing to compare."""
+        most = max((len(one.ok) for one in among), default=0)
+        # One seed beside several: how much another would move it is not known.
+        found = [one for one in among if one.ok and len(one.ok) > (most > 1)]
+        if len(found) < 2:
+            return []
+        means = [float(one.images[column].mean()) for one in found]
+        group = tied(
+            means,
+            lambda i, j: self.p_value(found[i], found[j], column),
+            largest=column == "accuracy",
+        )
+        return [found[i] for i in group]
+
+    def best_by_size(self, among: Sequence[Configuration]) -> list[list[Configuration]]:
+        """For each representation size that several have: the best MSE, and its ties."""
+        sizes: dict[int | None, list[Configuration]] = {}
+        for one in among:
+            if one.ok:
+                sizes.setdefault(one.latent, []).append(one)
+        groups = (self.best(sizes[size], "mse") for size in sorted(sizes, key=lambda n: n or 0))
+        return [group for group in groups if group]
+
+
+def verdict(
+    accurate: Sequence[Configuration], by_size: Sequence[Sequence[Configuration]]
+) -> list[Span]:
+    """In words: the tie groups that the table shows in bold."""
+    words: list[Span] = []
+    if accurate:
+        words += [" Accuracy: ", *in_words(accurate), "."]
+    for group in by_size:
+        words += [f" MSE with {group[0].latent} floats: ", *in_words(group), "."]
+    return words
+
+
+def in_words(group: Sequence[Configuration]) -> list[Span]:
+    """`best a, tied with b`, the first in bold."""
+    first, *others = [one.name for one in group]
+    words: list[Span] = ["best ", Strong(first)]
+    if len(others) > NAMED:
+        return [*words, f", tied with {len(others)} others"]
+    return [*words, f", tied with {', '.join(others)}"] if others else words

@@ -1,0 +1,145 @@
+"""Times that may be compared: of one machine, taken while it had its cores."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from aebench.evaluation.uncertainty import over_seeds
+from aebench.report.configurations import Configuration
+from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph
+from aebench.report.results import Columns, Result
+from aebench.report.tables import CellOf, Column
+
+STAGE_OF = {"epoch": "train", "encode": "encode", "knn": "knn"}  # kind of time -> its stage
+
+
+class Times:
+    """The times of a report."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        """`machines`: per kind of time, that of most rows first; its times alone are compared.
+
+        A stage has its own number of threads. The first ones are of one processor, that of most.
+        """
+        self.rows = [result.columns for result in results if result.ok]
+        texts = {kind: [machine_of(row, kind) for row in self.rows] for kind in STAGE_OF}
+        count = Counter(processor(text) for found in texts.values() for text in found)
+        self.machines = {
+            kind: sorted(
+                set(found), key=lambda m: (-count[processor(m)], processor(m), -found.count(m), m)
+            )
+            for kind, found in texts.items()
+        }
+
+    def letter(self, kind: str, machine: str) -> str:
+        """` (A)`, ` (B)`, ...: the machine in a cell."""
+        return f" ({chr(ord('A') + self.machines[kind].index(machine))})"
+
+    def clean(self, row: Columns, column: str, kind: str, machine: str | None = None) -> bool:
+        """Whether the row has this time, not contended, from this machine or the compared one."""
+        return (
+            row.get(column) is not None
+            and machine_of(row, kind) == (machine or self.machines[kind][0])
+            and not is_contended(row, column, kind)
+        )
+
+    def cell(self, column: str, kind: str, pattern: str, factor: float = 1) -> CellOf:
+        """A time with its interval; of another machine with its letter, contended ones so named."""
+        written = Format(pattern, factor, "{:,.2g}")
+
+        def cell(one: Configuration) -> Cell:
+            values = one.values(column)
+            for machine in self.machines[kind]:
+                rows = [r.columns for r in one.ok if self.clean(r.columns, column, kind, machine)]
+                if rows:
+                    after = [spread_of_epochs(rows)] if kind == "epoch" else []
+                    after += [f" (n = {len(rows)})"] if len(rows) < len(values) else []
+                    first = machine == self.machines[kind][0]
+                    after += [] if first else [self.letter(kind, machine)]
+                    return Cell(over_seeds([r[column] for r in rows]), written, after=after)
+            if not values:
+                return Cell()
+            mean = over_seeds(values)._replace(half_width=None)
+            return Cell(mean, written, after=[" contended"])
+
+        return cell
+
+    @property
+    def epoch(self) -> Column:
+        """The time of an epoch."""
+        return Column(
+            "epoch, s",
+            self.cell("epoch_seconds", "epoch", "{:.3g}"),
+            [
+                "optimizer loop alone, median over epochs without the first; ± 95 % over seeds; "
+                "MAD: of one seed, the median absolute deviation of its epochs; ",
+                Code("*"),
+                " a single epoch; blank without gradient training",
+            ],
+        )
+
+    @property
+    def notes(self) -> list[Block]:
+        """Which machines, and which timings to take again; empty without either."""
+        blocks: list[Block] = []
+        for kind, machines in self.machines.items():
+            if machines[1:]:
+                named = "; ".join(f"{machine}{self.letter(kind, machine)}" for machine in machines)
+                text = (
+                    f"Times of {STAGE_OF[kind]} are of several machines: {named}. Those without a "
+                    "letter are of (A), and no time is compared with one of another."
+                )
+                blocks.append(Paragraph(text))
+        if contended := [
+            (kind, row)
+            for row in self.rows
+            for kind in STAGE_OF
+            if row.get(f"{kind}_contended") or (kind == "epoch" and row.get("train_contended"))
+        ]:
+            blocks += take_again(contended)
+        if any(row.get("knn_contended") is None for row in self.rows):
+            text = "Whether a process got its cores is known on Linux alone: not marked."
+            blocks.append(Paragraph(text))
+        return blocks
+
+
+def take_again(contended: Sequence[tuple[str, Columns]]) -> list[Block]:
+    """How many timings (kind, row) of which nothing is said, and the command that repeats them."""
+    stages = [f"{STAGE_OF[kind]}@{row['run']}-{row['seed']}" for kind, row in contended]
+    shares = [row.get(f"{kind}_waited_share") or 0 for kind, row in contended]
+    blocks: list[Block] = [
+        Paragraph(
+            f"Contended: {len(contended)} timings were taken while other processes had the cores. "
+            "They are in no comparison. Take them again on an idle machine (nothing else changes):"
+        ),
+        CodeBlock(f"dvc repro -s -f {' '.join(stages)} && dvc repro", "sh"),
+    ]
+    share, worst = max(zip(shares, stages, strict=True))
+    if share:
+        text = (
+            f"The worst is {worst}, which waited for a core in {share:.0%} of the time in which "
+            "it could have computed."
+        )
+        blocks.append(Paragraph(text))
+    return blocks
+
+
+def spread_of_epochs(rows: Sequence[Columns]) -> str:
+    """What is added to the time of an epoch: a star for a single one, of one seed their spread."""
+    if rows[0].get("epochs_timed") == 1:
+        return "*"
+    return "" if rows[1:] else f" (MAD {rows[0]['epoch_seconds_mad']:.1g})"
+
+
+def machine_of(row: Columns, kind: str) -> str:
+    """The machine, with its threads, that the stage of this time ran on."""
+    return row[f"{STAGE_OF[kind]}_machine"]
+
+
+def processor(machine: str) -> str:
+    """What the stages of one machine have in common: its processor and cores."""
+    return machine.split(" cores")[0]
+
+
+def is_contended(row: Columns, column: str, kind: str) -> bool:
+    """Whether others had the cores. The whole training has its own mark."""
+    return bool(row.get("train_contended" if column == "train_seconds" else f"{kind}_contended"))

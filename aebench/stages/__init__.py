@@ -1,0 +1,1 @@
+"""What DVC runs: read records, call models and evaluation, write records."""

@@ -1,0 +1,116 @@
+"""Encode all images with a trained run."""
+
+import argparse
+import sys
+from typing import Any
+
+from aebench.errors import Failure, failure_reason
+from aebench.records.encode import EncodeRecord
+from aebench.records.plan import EncodePlan
+from aebench.records.prepare import Prepared
+from aebench.timing import facts
+from aebench.workspace import Outs, Workspace, add_run_and_seed, file_hash, needed
+
+SPLITS = ("train", "test")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run and seed."""
+    add_run_and_seed(parser)
+
+
+def imports_torch(workspace: Workspace) -> bool:
+    """Always."""
+    return True
+
+
+def encode(workspace: Workspace, run: str, seed: int) -> None:
+    """Write codes, squared errors and reconstructed examples of one run.
+
+    runs/<run>/<seed>/{train,test}_codes.npy float32 (N, latent): no rows where the codes are the
+    pixels themselves, no bytes at all for a failed run. results/<run>/<seed>/squared_errors.npy
+    float32 (N_test,): the mean over the elements of each test image; examples.npy uint8 and
+    encode.json.
+    """
+    import torch
+
+    from aebench.models.device import device, gpu_name, keep_freed_memory
+    from aebench.provenance import Clock
+
+    clock = Clock(workspace)
+    plan_file = workspace.plan_path(run, "encode")
+    plan = EncodePlan.read(plan_file, "aebench plan")
+    meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
+    weights = workspace.run_path(run, seed, "weights.safetensors")
+    needed(weights, f"aebench train {run} {seed}")
+    keep_freed_memory()
+    found: dict[str, Any]
+    with Outs() as outs:
+        try:
+            found = computed(workspace, run, seed, plan, meta, outs)
+            print(f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB", flush=True)
+        except Exception as error:
+            found = {"status": f"failed: {failure_reason(error)}"}
+            print(f"aebench: encode {run} {seed}: {found['status']}", file=sys.stderr)
+            for path in out_paths(workspace, run, seed).values():
+                outs.write(path, b"")
+        origin = clock.provenance(
+            ["torch", "numpy"],
+            seed=seed,
+            threads=torch.get_num_threads(),
+            gpu=gpu_name(),
+            device=device(),
+            precision="float32",
+        )
+        record = EncodeRecord(
+            plan_hash=file_hash(plan_file),
+            plan=plan,
+            data_hash=meta.data_hash,
+            weights_hash=file_hash(weights),
+            provenance=origin,
+            **found,
+        )
+        outs.write(workspace.result_path(run, seed, "encode.json"), record.json_bytes())
+
+
+def out_paths(workspace: Workspace, run: str, seed: int) -> dict[str, Any]:
+    """Split or name -> the array that is written."""
+    codes = {split: workspace.run_path(run, seed, f"{split}_codes.npy") for split in SPLITS}
+    names = ("squared_errors", "examples")
+    return codes | {name: workspace.result_path(run, seed, f"{name}.npy") for name in names}
+
+
+def computed(
+    workspace: Workspace, run: str, seed: int, plan: EncodePlan, meta: Prepared, outs: Outs
+) -> dict[str, Any]:
+    """What encode.json says, after the arrays were written. Failure where the model failed."""
+    import numpy as np
+    import torch
+
+    from aebench.evaluation.quality import mse, psnr
+    from aebench.models.encoding import encoded
+    from aebench.plugins import load_model
+
+    weights = workspace.run_path(run, seed, "weights.safetensors")
+    if weights.stat().st_size == 0:
+        raise Failure("training failed")
+    model = load_model(workspace, plan.plugin, plan.model)
+    # Mapped: read where they are used.
+    images = {
+        split: torch.from_numpy(np.load(workspace.prepared / f"{split}_images.npy", mmap_mode="c"))
+        for split in SPLITS
+    }
+    paths = out_paths(workspace, run, seed)
+    files = {split: outs.open(paths[split]) for split in SPLITS}
+    result = encoded(model, plan.build, weights, images, meta.examples, files)
+    np.save(outs.open(paths["squared_errors"]), result.squared_errors)
+    np.save(outs.open(paths["examples"]), result.examples)
+    return {
+        "status": "ok",
+        "codes_hash": result.codes_hash,
+        "mse": mse(result.squared_errors),
+        "psnr": float(psnr(result.squared_errors).mean()),
+        "sizes": result.sizes,
+        "encode_images_per_second": (meta.num_train + meta.num_test) / result.used.seconds,
+        "timing": facts([result.used]),
+    }

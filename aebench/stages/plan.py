@@ -1,0 +1,53 @@
+"""Resolve params.yaml and the plug-ins into plan/."""
+
+import argparse
+import shutil
+import sys
+
+from aebench.planning import Plan, resolve
+from aebench.plugins import all_remembered
+from aebench.records.plan import Sources
+from aebench.staleness import codes_in_use, why_stale
+from aebench.workspace import Outs, Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--check`."""
+    words = "write nothing: say faults, and what is stale and why"
+    parser.add_argument("--check", action="store_true", help=words)
+
+
+def imports_torch(workspace: Workspace) -> bool:
+    """Only through plug-ins whose registrations are not remembered."""
+    return not all_remembered(workspace)
+
+
+def plan(workspace: Workspace, check: bool = False) -> None:
+    """Write plan/: data.json, report.json, sources.json and <run>/{train,encode,knn}.json.
+
+    Everything is checked first and AebenchError holds every fault; a file is written only when its
+    text changed, and those of removed runs are deleted. `check`: nothing is written, and each stale
+    stage is told with its reason.
+    """
+    found = resolve(workspace, remembering=not check)
+    for reason in found.warnings:
+        print(f"aebench: warning: not used: {reason}", file=sys.stderr)
+    if check:
+        print("\n".join(why_stale(workspace, found)))
+    else:
+        write_changed(workspace, found)
+
+
+def write_changed(workspace: Workspace, found: Plan) -> None:
+    """Write the files whose text changed and delete what is left of removed runs."""
+    sources = Sources(code=codes_in_use(workspace, found))
+    files = found.files | {workspace.plan / "sources.json": sources}
+    with Outs() as outs:
+        for path, record in files.items():
+            text = record.json_bytes()
+            if not path.is_file() or path.read_bytes() != text:
+                outs.write(path, text)
+    kept = {path.parent for path in files}
+    for folder in workspace.plan.iterdir():
+        if folder.is_dir() and folder not in kept:
+            shutil.rmtree(folder)

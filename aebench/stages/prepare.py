@@ -1,0 +1,95 @@
+"""Turn the data set's images into arrays."""
+
+import shutil
+from typing import TYPE_CHECKING
+
+from aebench.errors import AebenchError
+from aebench.records.plan import DataPlan, KnnPlan
+from aebench.records.prepare import DataRecord, Prepared
+from aebench.workspace import Outs, Workspace, data_root, file_hash
+
+if TYPE_CHECKING:
+    from aebench.datasets import Images
+
+
+def prepare(workspace: Workspace) -> None:
+    """Write data/prepared/{train,test}_{images,labels}.npy and meta.json, and results/.
+
+    results/data.json and examples.npy, uint8 (n, C, H, W): the test images that the report shows.
+    data/prepared holds content only (no name, source or time), so the same images from another
+    source cost no training.
+    """
+    import numpy as np
+
+    from aebench.datasets import prepared
+    from aebench.plugins import load_plugin
+    from aebench.provenance import Clock
+
+    clock = Clock(workspace)
+    plan_file = workspace.plan / "data.json"
+    plan = DataPlan.read(plan_file, "aebench plan")
+    dataset = None
+    if plan.source != "folder":
+        _, datasets = load_plugin(workspace, plan.source)
+        dataset = datasets.get(plan.dataset)
+        if dataset is None:
+            raise AebenchError(
+                f"{plan.source}: registers no data set {plan.dataset!r} any more; "
+                "run `aebench plan`"
+            )
+    images = prepared(plan, data_root(), dataset)
+    train, test = (images.splits[name][0] for name in ("train", "test"))
+    check_k(workspace, len(train))
+    meta = Prepared(
+        shape=train.shape[1:],
+        classes=images.classes,
+        num_train=len(train),
+        num_test=len(test),
+        data_hash=images.data_hash,
+        examples=images.examples,
+    )
+    save(workspace, images, meta)
+    with Outs() as outs:
+        np.save(outs.open(workspace.results / "examples.npy"), test[images.examples])
+        record = DataRecord(
+            **meta.model_dump(exclude={"format"}),
+            plan_hash=file_hash(plan_file),
+            plan=plan,
+            dataset=plan.dataset,
+            source=plan.source,
+            provenance=clock.provenance(["numpy", "pillow"]),
+        )
+        outs.write(workspace.results / "data.json", record.json_bytes())
+
+
+def check_k(workspace: Workspace, num_train: int) -> None:
+    """AebenchError for a k above the training set. `plan` knows the size only from now on.
+
+    Not a declared dependency: a new k is checked by `plan` and prepares nothing again.
+    """
+    for path in sorted(workspace.plan.glob("*/knn.json")):
+        k = KnnPlan.read(path, "aebench plan").knn.k
+        if k > num_train:
+            raise AebenchError(
+                f"params.yaml: knn.k of run {path.parent.name}: got {k}; allowed: 1 to "
+                f"{num_train}, the number of training images"
+            )
+
+
+def save(workspace: Workspace, images: "Images", meta: Prepared) -> None:
+    """Write the folder beside its place, then move it there whole."""
+    import numpy as np
+
+    part = workspace.prepared.with_name(f".{workspace.prepared.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        for name, (arrays, labels) in images.splits.items():
+            np.save(part / f"{name}_images.npy", arrays)
+            np.save(part / f"{name}_labels.npy", labels)
+        (part / "meta.json").write_bytes(meta.json_bytes())
+        shutil.rmtree(workspace.prepared, ignore_errors=True)
+        part.rename(workspace.prepared)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise

@@ -1,0 +1,100 @@
+"""Train one run with one seed."""
+
+import argparse
+import hashlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from aebench.errors import failure_reason
+from aebench.records.plan import TrainPlan
+from aebench.records.prepare import Prepared
+from aebench.records.train import BASELINES, TrainRecord
+from aebench.timing import epoch_times
+from aebench.workspace import Outs, Workspace, add_run_and_seed, file_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aebench.models.finish import Trained
+    from aebench.plugins import Model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run and seed."""
+    add_run_and_seed(parser)
+
+
+def imports_torch(workspace: Workspace) -> bool:
+    """Always."""
+    return True
+
+
+def train(workspace: Workspace, run: str, seed: int) -> None:
+    """Write runs/<run>/<seed>/weights.safetensors and results/<run>/<seed>/train.json.
+
+    A model that diverges, raises or refuses leaves empty weights and its reason as the status.
+    """
+    import numpy as np
+    import torch
+
+    from aebench.models.device import gpu_name, keep_freed_memory
+    from aebench.plugins import load_model
+    from aebench.provenance import Clock
+
+    clock = Clock(workspace)
+    plan_file = workspace.plan_path(run, "train")
+    plan = TrainPlan.read(plan_file, "aebench plan")
+    meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
+    # Mapped, whatever its size; "c" because torch warns of memory that it must not write.
+    images = torch.from_numpy(np.load(workspace.prepared / "train_images.npy", mmap_mode="c"))
+    keep_freed_memory()
+    model = load_model(workspace, plan.plugin, plan.model)
+    known = model.baseline if model.baseline in BASELINES else None
+    found: dict[str, Any] = {"baseline": known}
+    status, weights, how = "ok", b"", {}
+    try:
+        result = computed(model, plan, meta, images, seed)
+        weights, found = result.weights, figures(result)
+        how = vars(result.how)
+    except Exception as error:
+        status = f"failed: {failure_reason(error)}"
+        print(f"aebench: train {run} {seed}: {status}", file=sys.stderr)
+    threads = torch.get_num_threads()
+    record = TrainRecord(
+        status=status,
+        plan_hash=file_hash(plan_file),
+        plan=plan,
+        data_hash=meta.data_hash,
+        weights_hash=hashlib.sha256(weights).hexdigest(),
+        **found,
+        provenance=clock.provenance(
+            ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
+        ),
+    )
+    with Outs() as outs:
+        outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
+        outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
+
+
+def computed(
+    model: "Model", plan: TrainPlan, meta: Prepared, images: "Tensor", seed: int
+) -> "Trained":
+    """The trained model: by its closed form or by gradient."""
+    if plan.train is None:
+        from aebench.models.closed_form import fitted
+
+        return fitted(model, meta.shape, plan.build, images, seed)
+    from aebench.models.training import trained
+
+    return trained(model, meta.shape, plan.build, images, seed, plan.train)
+
+
+def figures(result: "Trained") -> dict[str, Any]:
+    """What train.json says of the trained model."""
+    return epoch_times([used for _, used in result.curve]) | {
+        "losses": [loss for loss, _ in result.curve],
+        "train_seconds": result.used.seconds,
+        "train_contended": result.used.contended,
+        "note": result.note,
+        "baseline": result.baseline,
+    }

@@ -1,0 +1,141 @@
+"""Where the files of a workspace lie, and writing them whole or not at all."""
+
+import argparse
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import platformdirs
+
+from aebench.errors import AebenchError
+
+STAGES = ("plan", "prepare", "train", "encode", "knn", "report")
+PER_RUN = ("train", "encode", "knn")  # those of each run and seed
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with params.yaml, plugins/ and what the stages make of them."""
+
+    root: Path = Path()
+
+    @property
+    def params(self) -> Path:
+        """The settings of every run."""
+        return self.root / "params.yaml"
+
+    @property
+    def plugins(self) -> Path:
+        """The folder of loose plug-ins."""
+        return self.root / "plugins"
+
+    @property
+    def plan(self) -> Path:
+        """What each stage of each run depends on."""
+        return self.root / "plan"
+
+    @property
+    def prepared(self) -> Path:
+        """The images as arrays."""
+        return self.root / "data" / "prepared"
+
+    @property
+    def results(self) -> Path:
+        """What the report reads."""
+        return self.root / "results"
+
+    @property
+    def reports(self) -> Path:
+        """What people read."""
+        return self.root / "reports"
+
+    def plan_path(self, run: str, stage: str) -> Path:
+        """The resolved settings of one stage of one run."""
+        return self.plan / run / f"{stage}.json"
+
+    def run_path(self, run: str, seed: int, name: str) -> Path:
+        """A file that later stages compute with: weights, codes. Large, and without times."""
+        return self.root / "runs" / run / str(seed) / name
+
+    def result_path(self, run: str, seed: int, name: str) -> Path:
+        """A file that the report reads."""
+        return self.results / run / str(seed) / name
+
+
+def add_run_and_seed(parser: argparse.ArgumentParser) -> None:
+    """What a stage of each run and seed takes."""
+    parser.add_argument("run", help="a name under runs: in params.yaml")
+    parser.add_argument("seed", type=int, help="one of its seeds")
+
+
+def data_root() -> Path:
+    """`$AEBENCH_DATA`, else `aebench` in the user's cache folder."""
+    return Path(os.environ.get("AEBENCH_DATA") or platformdirs.user_cache_dir("aebench"))
+
+
+class Outs:
+    """The files a stage writes: they appear under their names together, at the end, or never.
+
+    with Outs() as outs:
+        outs.open(path).write(...)
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[Path, BinaryIO] = {}
+
+    def __enter__(self) -> "Outs":
+        return self
+
+    def open(self, path: Path) -> BinaryIO:
+        """A binary file for the coming content of `path`."""
+        if path in self._files:  # begun anew: what the old handle still buffers must not follow
+            self._files[path].close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._files[path] = part_path(path).open("wb")
+        return self._files[path]
+
+    def write(self, path: Path, content: bytes) -> None:
+        """The whole content of `path` at once."""
+        self.open(path).write(content)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            for file in self._files.values():
+                file.close()  # flushes: a full disk shows here at the latest
+            if error is None:
+                for path in self._files:
+                    os.replace(part_path(path), path)
+        finally:
+            for path in self._files:
+                part_path(path).unlink(missing_ok=True)
+
+
+def part_path(path: Path) -> Path:
+    """Where the content of `path` grows until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
+def json_bytes(content: Any) -> bytes:
+    """Readable JSON with a final newline. ValueError for NaN and infinity."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def needed(path: Path, made_by: str) -> None:
+    """AebenchError that names the command which makes the file where it is not there."""
+    if not path.is_file():
+        raise AebenchError(f"{path}: not there; run `{made_by}` first")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

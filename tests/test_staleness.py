@@ -1,0 +1,86 @@
+"""`aebench plan --check` writes nothing and says why a stage is stale."""
+
+import shutil
+
+import pytest
+from conftest import ROOT
+
+
+def check(workspace):
+    """Its lines, after seeing that no file was touched."""
+    before = state(workspace)
+    lines = workspace.run("aebench", "plan", "--check").stdout.splitlines()
+    assert state(workspace) == before
+    return lines
+
+
+def state(workspace):
+    paths = [p for p in workspace.folder.rglob("*") if ".git" not in p.parts and p.is_file()]
+    return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in paths}
+
+
+def test_nothing_is_stale_after_a_run(baseline):
+    assert check(baseline) == ["no result is stale"]
+
+
+def test_settings_are_named_and_the_rest_follows(baseline):
+    baseline.params(latent=16)
+    assert len(lines := check(baseline)) == 4
+    first, second, third, total = lines
+    assert first.startswith("train@mlp-0: latent 32 -> 16 (about ")
+    assert second.startswith("encode@mlp-0: follows train@mlp-0 (about ")
+    assert third.startswith("knn@mlp-0: follows encode@mlp-0 (about ")
+    assert total.startswith("3 stages are stale: about ")
+    # Still so after the plan was written, though it is then the plan on the disk that is new.
+    baseline.run("aebench", "plan")
+    assert check(baseline)[0] == first
+
+
+def test_search_settings_and_a_new_seed(baseline):
+    baseline.params(knn={"k": 5, "metric": "l2", "backend": "sklearn"}, seeds=[0, 1])
+    lines = check(baseline)
+    changed = "knn.k 10 -> 5; knn.backend 'faiss' -> 'sklearn' (about "
+    assert [line for line in lines if line.startswith(f"knn@mlp-0: {changed}")]
+    assert [line for line in lines if line.startswith("train@mlp-1: no result (about ")]
+
+
+def test_files_of_a_plugin_are_named(baseline):
+    path = baseline / "plugins/_convolutions.py"
+    path.write_text(path.read_text().replace("nn.GELU()", "nn.ReLU()"))
+    lines = check(baseline)
+    assert lines[0].startswith("train@cnn-latent10-0: plugins/_convolutions.py changed (about ")
+    assert len(lines) == 4
+
+
+def test_images_are_told(baseline):
+    baseline.params(image_size=16)
+    first, second, *_ = check(baseline)
+    assert first == "prepare: image_size None -> 16"
+    assert "-0: follows prepare (about " in second
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "stages"),
+    [
+        ("evaluation/vote.py", "votes.max(", "votes.min(", "knn"),
+        ("models/optimizers.py", "MOMENTUM = 0.95", "MOMENTUM = 0.9", "train"),
+    ],
+)
+def test_modules_of_aebench_are_named(baseline, tmp_path, path, old, new, stages):
+    code = tmp_path / "code" / "aebench"
+    shutil.copytree(ROOT / "aebench", code)
+    text = (code / path).read_text()
+    assert old in text
+    (code / path).write_text(text.replace(old, new))
+    baseline.env["PYTHONPATH"] = str(code.parent)
+    lines = [line for line in check(baseline) if "@mlp-0" in line]
+    module = f"aebench.{path.removesuffix('.py').replace('/', '.')}"
+    assert lines[0].startswith(f"{stages}@mlp-0: {module} changed (about ")
+    # The pixels are fitted in closed form: no optimizer is in their key.
+    assert not [line for line in check(baseline) if line.startswith("train@pixels-0")]
+
+
+def test_faults_are_told_as_ever(baseline):
+    baseline.params(latent=0)
+    done = baseline.run("aebench", "plan", "--check", ok=False)
+    assert done.stderr.startswith("aebench: error: params.yaml: latent: got 0")

@@ -1,0 +1,196 @@
+"""Whatever runs while a stage computes stands in a module that its key covers, or in UNCOUNTED."""
+
+import contextlib
+import importlib
+import inspect
+import shutil
+import sys
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from aebench.fingerprint import PACKAGE, UNCOUNTED, Modules, module_fingerprint, module_hashes
+from aebench.workspace import Workspace
+
+# The functions that compute. What they return is written down and not computed with.
+COMPUTING = {
+    "aebench.datasets": "prepared",
+    "aebench.models.training": "trained",
+    "aebench.models.closed_form": "fitted",
+    "aebench.models.encoding": "encoded",
+    "aebench.evaluation.panel": "evaluated",
+    "aebench.report.render": "files",
+}
+# Every built-in model, metric, backend and kind of row, over as little data as there is.
+PARAMS = """\
+dataset: digits
+image_size: null
+channels: null
+latent: 8
+depth: 2
+seeds:
+  - 0
+train:
+  epochs: 1
+  batch_size: 512
+  learning_rate: 0.003
+  muon_learning_rate: 0.02
+  weight_decay: 0.1
+  horizontal_flip: true
+knn:
+  k: 10
+  metric: l2
+  backend: faiss
+runs:
+  mlp:
+    model: mlp
+  combo:
+    model: combo
+  refused:
+    model: combo
+    depth: 1
+  cnn:
+    model: cnn
+  cnn-latent4:
+    model: cnn
+    latent: 4
+  cnn-untrained:
+    model: cnn
+    train:
+      epochs: 0
+  cosine:
+    model: cnn
+    knn:
+      metric: cosine
+      backend: sklearn
+  pca:
+    model: pca
+    knn:
+      metric: whitened-cosine
+  pixels:
+    model: pixels
+"""
+
+
+class Watch:
+    """A profiler: for each computing module, the modules of aebench whose functions it calls."""
+
+    def __init__(self, functions):
+        self.codes = {}
+        for module, name in functions.items():
+            function = getattr(importlib.import_module(module), name)
+            self.codes[inspect.unwrap(function).__code__] = module
+        self.computing = []  # innermost last
+        self.seen = defaultdict(set)
+
+    def __call__(self, frame, event, _):
+        code = frame.f_code
+        if event == "call":
+            if code in self.codes:
+                self.computing.append(self.codes[code])
+            # An import runs modules, which are covered as imports are.
+            if code.co_name != "<module>" and (module := module_of(code)):
+                for computing in self.computing:
+                    self.seen[computing].add(module)
+        elif event == "return" and code in self.codes:
+            self.computing.pop()
+
+    @contextlib.contextmanager
+    def on(self):
+        """In this thread and in those that start meanwhile, as pools do."""
+        before = sys.getprofile(), threading.getprofile()
+        threading.setprofile(self)
+        sys.setprofile(self)
+        try:
+            yield
+        finally:
+            sys.setprofile(before[0])
+            threading.setprofile(before[1])
+
+
+def module_of(code):
+    """The module of aebench in which the code stands."""
+    file = Path(code.co_filename)
+    if not file.is_relative_to(PACKAGE):
+        return None
+    names = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """Computing module -> the modules that ran under it, in all stages of all runs."""
+    root = tmp_path_factory.mktemp("truth")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "plugins", root / "plugins", ignore=ignored)
+    write_folder(root / "images/pets")
+    watch = Watch(COMPUTING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AEBENCH_DATA", str(root / "images"))
+        for dataset in ("pets", "digits"):  # converted: from files and from a plug-in
+            params = PARAMS.replace("digits", dataset).replace("size: null", "size: 16")
+            prepare(root, params.replace("channels: null", "channels: 3"), watch)
+        prepare(root, PARAMS, watch)
+        compute(Workspace(root), watch)
+    return watch.seen
+
+
+def write_folder(folder):
+    """A data set as files of two sizes."""
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (folder / split / label).mkdir(parents=True)
+            for side in range(20, 40):
+                Image.new("L", (side, 20), side).save(folder / split / label / f"{side}.png")
+
+
+def prepare(root, params, watch):
+    (root / "params.yaml").write_text(params)
+    stage("plan")(Workspace(root))
+    with watch.on():
+        stage("prepare")(Workspace(root))
+
+
+def compute(workspace, watch):
+    runs = sorted(path.parent.name for path in workspace.plan.glob("*/train.json"))
+    with watch.on():
+        for name in ("train", "encode", "knn"):
+            for run in runs:
+                stage(name)(workspace, run, 0)
+        stage("report")(workspace)
+
+
+def stage(name):
+    return getattr(importlib.import_module(f"aebench.stages.{name}"), name)
+
+
+@pytest.mark.parametrize("module", COMPUTING)
+def test_all_that_runs_is_covered_by_the_key(seen, module):
+    modules = Modules(PACKAGE, UNCOUNTED)
+    ran = {name for name in seen[module] if modules.counts(name)}
+    assert module in ran, f"{module}:{COMPUTING[module]} was not called"
+    assert ran <= set(module_hashes(module))
+
+
+def test_functions_in_threads_are_seen():
+    """The search ranks in a pool: a profiler of one thread would miss it."""
+    watch = Watch({})
+    watch.computing.append("here")
+    with watch.on():
+        thread = threading.Thread(target=module_hashes, args=("aebench.errors",))
+        thread.start()
+        thread.join()
+    assert watch.seen["here"] == {"aebench.fingerprint"}
+
+
+def test_what_runs_elsewhere_is_not_seen():
+    watch = Watch({"aebench.fingerprint": "module_fingerprint"})
+    with watch.on():
+        module_hashes("aebench.errors")
+        assert not watch.seen
+        module_fingerprint("aebench.errors")
+    assert watch.seen == {"aebench.fingerprint": {"aebench.fingerprint"}}
