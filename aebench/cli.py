@@ -19,6 +19,7 @@ from types import ModuleType
 import psutil
 
 from aebench.errors import AebenchError, first_line, is_machine_failure
+from aebench.version import warn_of_other_version
 from aebench.workspace import STAGES, Workspace
 
 PACKAGE = Path(__file__).parent
@@ -56,6 +57,8 @@ def run(arguments: list[str]) -> int:
     parsed = vars(parser(arguments).parse_args(arguments))
     verb = parsed.pop("verb")
     workspace = Workspace()
+    if verb in STAGES:
+        warn_of_other_version(workspace)
     try:
         getattr(module_of(verb), function_name(verb))(workspace, **parsed)
     except AebenchError as error:
