@@ -20,8 +20,9 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
 
     AebenchError, after everything is written, when every trained run failed.
     """
+    from aebench.report.gather import gather
     from aebench.report.render import files
-    from aebench.report.results import gather, read_results
+    from aebench.report.results import read_results
 
     found = gather(results) if results else read_results(workspace)
     experiment = os.environ.get("DVC_EXP_NAME")
