@@ -42,6 +42,10 @@ class Made:
     source: str = ""
 
     @property
+    def original(self):
+        return f"{self.run}-{self.seed}"
+
+    @property
     def ok(self):
         return self.columns["status"] == "ok"
 

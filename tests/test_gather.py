@@ -2,15 +2,20 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from aebench.errors import AebenchError
+from aebench.records.encode import EncodeRecord
+from aebench.records.knn import KnnRecord
+from aebench.records.train import TrainRecord
 from aebench.report.gather import gather
 from aebench.report.render import files
 
@@ -45,7 +50,8 @@ def test_each_file_is_read_once():
     hooks.append(watch)
     files(gather([GOLDEN]))
     hooks.remove(watch)
-    assert len(opened) > 80
+    names = ("train.json", "encode.json", "knn.json", "outcomes.npy", "gallery.npy")
+    assert {path.rpartition("/")[2] for path in opened} == {"data.json", *names}
     # encode.json of the first version asks train.json for the sizes.
     assert {path for path, count in opened.items() if count > 1} == {
         path for path in opened if path.endswith("/train.json")
@@ -78,10 +84,15 @@ def test_seeds_of_two_people_are_one_configuration(copies):
     only(anna, "mlp", 0)
     only(ben, "mlp", 1)
     found = gather(copies)
-    assert found.seeds == [0, 1] and found.runs == ["mlp"] and not found.hidden
-    assert found.remarks == ["1 results are from anna.", "1 results are from ben."]
+    assert found.seeds == [0, 1] and found.runs == ["mlp"]
+    assert found.remarks == ["Results from anna: 1.", "Results from ben: 1."]
     text = files(found)["report.md"].decode()
-    assert "figures are means of 2 seeds" in text and "1 results are from ben." in text
+    assert "figures are means of 2 seeds" in text and "Results from ben: 1." in text
+    assert [row["source"] for row in rows(found)] == ["anna", "ben"]
+
+
+def rows(found):
+    return list(csv.DictReader(files(found)["results.csv"].decode().splitlines()))
 
 
 def test_what_is_there_twice_is_shown_once(copies):
@@ -92,8 +103,20 @@ def test_what_is_there_twice_is_shown_once(copies):
     np.save(outcomes, votes)
     found = gather(copies)
     assert len(found.results) == 20
-    assert "mlp, seed 0, of ben: other outcomes as that of anna, which is shown" in found.hidden
-    assert "mlp, seed 1, of ben: the same outcomes as that of anna, which is shown" in found.hidden
+    other = "mlp, seed 0, of ben: other outcomes than that of anna"
+    failed = [f"broken, seed {seed}, of ben: failed, as that of anna" for seed in (0, 1)]
+    assert found.hidden == [other, *failed]
+    assert found.remarks[1] == "Results from ben: 0, 17 more are equal to others'."
+    assert files(found)["report.md"].decode().count("Not shown:") == 1
+
+
+def test_a_result_takes_the_place_of_a_failed_one(copies):
+    anna, ben = copies
+    edit(anna / "results/mlp/0/knn.json", status="failed: no codes")
+    found = gather(copies)
+    shown = next(one for one in found.results if one.original == "mlp-0")
+    assert shown.ok and shown.source == "ben"
+    assert "mlp, seed 0, of anna: failed there" in found.hidden
 
 
 def test_equal_names_of_other_settings_are_told_apart(copies):
@@ -105,23 +128,91 @@ def test_equal_names_of_other_settings_are_told_apart(copies):
         shutil.move(ben / f"plan/mlp-latent8/{stage}.json", ben / f"plan/mlp/{stage}.json")
     found = gather(copies)
     assert found.runs == ["mlp", "mlp (ben)"]
-    rows = list(csv.DictReader(files(found)["results.csv"].decode().splitlines()))
-    assert [(row["run"], row["latent"]) for row in rows] == [("mlp", "16"), ("mlp (ben)", "8")]
+    assert [(row["run"], row["latent"]) for row in rows(found)] == [
+        ("mlp", "16"),
+        ("mlp (ben)", "8"),
+    ]
 
 
-def test_other_data_and_other_protocols_are_not_mixed_in(copies, tmp_path):
+@pytest.mark.parametrize("way", ["twice", "of one name", "its results/", "from inside"])
+def test_a_folder_is_known_by_where_it_lies(copies, tmp_path, monkeypatch, way):
+    anna, ben = copies
+    if way == "of one name":
+        for folder in copies:
+            (tmp_path / "at" / folder.name).mkdir(parents=True)
+            shutil.move(folder, tmp_path / "at" / folder.name / "bench")
+        found = gather([tmp_path / "at/anna/bench", tmp_path / "at/ben/bench"])
+        assert found.remarks[0] == "Results from anna/bench: 20."
+    elif way == "from inside":
+        monkeypatch.chdir(anna / "results")
+        found = gather([Path()])
+    else:
+        found = gather([anna, anna if way == "twice" else anna / "results"])
+        assert not found.remarks and not found.hidden
+    assert len(found.results) == 20
+
+
+def as_now(folder):
+    """Write the results in the form of this version."""
+    for path in folder.glob("results/*/*/"):
+        kinds = {"encode": EncodeRecord, "knn": KnnRecord, "train": TrainRecord}
+        for stage, kind in kinds.items():  # encode asks train for the sizes
+            file = path / f"{stage}.json"
+            file.write_bytes(kind.read(file, "dvc repro").json_bytes())
+        (path / "gallery.npy").rename(path / "examples.npy")
+        content = (path / "outcomes.npy").read_bytes()
+        if content:
+            outcomes = np.load(path / "outcomes.npy")
+            np.save(path / "squared_errors.npy", outcomes["squared_error"])
+            votes = np.empty(len(outcomes), [("label", "u1"), ("prediction", "u1")])
+            votes["label"], votes["prediction"] = outcomes["label"], outcomes["prediction"]
+            np.save(path / "outcomes.npy", votes)
+
+
+def test_both_forms_give_one_report(copies):
+    as_now(copies[0])
+    shutil.rmtree(copies[0] / "plan")  # the results say their settings
+    shutil.copytree(GOLDEN / "plan", copies[0] / "plan")
+    text = files(gather(copies[:1]))["report.md"].decode()
+    assert text == (GOLDEN / "reports/report.md").read_text()
+
+
+def test_other_code_of_equal_settings_is_no_study(copies):
+    for folder in copies:
+        as_now(folder)
+        shutil.rmtree(folder / "plan")
+    for path in copies[1].glob("results/*/*/*.json"):
+        plan = json.loads(path.read_text())["plan"]
+        edit(path, plan=plan | {"fingerprints": plan["fingerprints"] | {"aebench": "0" * 64}})
+    found = gather(copies)
+    assert "mlp (ben)" in found.runs and len(found.results) == 40
+    titles = re.findall("^## (.*)", files(found)["report.md"].decode(), re.MULTILINE)
+    assert titles[:4] == ["In short", "Architectures", "Representation size", "Depth"]
+    assert not [title for title in titles if title.startswith("Parameter")]
+
+
+def test_other_data_is_not_mixed_in(copies):
     anna, ben = copies
     edit(ben / "results/data.json", data_hash="f" * 64, dataset="pets")
+    np.save(ben / "results/examples.npy", np.zeros((10, 3, 32, 32), np.uint8))
     found = gather(copies)
     assert found.hidden == ["all of ben: of other data (pets, hash ffffffffffff)"]
-    assert {result.source for result in found.results} == {"anna"}
+    assert {result.source for result in found.results} == {"anna"} and found.originals is None
+
+
+def test_other_protocols_are_not_mixed_in(copies):
+    anna, ben = copies
     only(anna, "mlp", 0)
-    shutil.copytree(anna, tmp_path / "carl")
-    path = tmp_path / "carl/results/mlp/0/train.json"
-    origin = json.loads(path.read_text())["provenance"]
-    edit(path, provenance=origin | {"protocol": 9})
-    found = gather([anna, tmp_path / "carl"])
-    assert found.hidden == ["mlp, seed 0, of carl: of protocol 9"]
+    only(ben, "mlp", 0, 1)
+    for stage, seeds in (("encode", (0,)), ("knn", (0, 1))):
+        for seed in seeds:
+            path = ben / f"results/mlp/{seed}/{stage}.json"
+            edit(path, provenance=json.loads(path.read_text())["provenance"] | {"protocol": 9})
+    hidden = [line for line in gather(copies).hidden if "no result of train" not in line]
+    assert hidden == [
+        "mlp, seed 0, of ben: of protocol 9",
+        "mlp, seed 1, of ben: encode and knn measured by different protocols",
+    ]
 
 
 def test_versions_and_machines_that_differ_are_in_the_report(copies):
@@ -135,21 +226,57 @@ def test_versions_and_machines_that_differ_are_in_the_report(copies):
     text = files(gather(copies))["report.md"].decode()
     table = text.split("## Where the rows differ")[1]
     assert "torch_version" in table and "9.9" in table and "Another 9000" in table
+    assert "mlp-1 (ben)" in table
 
 
-@pytest.mark.parametrize("name", ["train.json", "outcomes.npy"])
-def test_what_is_broken_or_missing_is_said(copies, name):
+def test_commands_name_the_run_where_it_is(copies):
+    anna, ben = copies
+    for folder in copies:
+        only(folder, "mlp", 0)
+    edit(ben / "results/mlp/0/train.json", status="failed: no luck", data_hash="")
+    path = ben / "results/mlp/0/train.json"
+    edit(path, data_hash=json.loads((anna / "results/mlp/0/train.json").read_text())["data_hash"])
+    shutil.move(ben / "results/mlp/0", ben / "results/mlp/1")
+    text = files(gather(copies))["report.md"].decode()
+    assert "Again in ben: `dvc repro -s -f train@mlp-1 && dvc repro`" in text
+
+
+@pytest.mark.parametrize("name", ["train.json", "knn.json", "outcomes.npy", "gallery.npy"])
+@pytest.mark.parametrize("fault", ["missing", "half", "a pointer"])
+def test_what_is_broken_or_missing_is_said(copies, name, fault):
     path = copies[0] / "results/mlp/0" / name
+    content = path.read_bytes()
     path.unlink()
-    (hidden,) = gather(copies[:1]).hidden if name != "train.json" else ["mlp, seed 0"]
-    assert hidden.startswith("mlp, seed 0")
+    if fault != "missing":
+        path.write_bytes(content[: len(content) // 2] if fault == "half" else b"version https://")
+    found = gather(copies[:1])
+    if (name, fault) == ("gallery.npy", "missing"):  # a picture less
+        assert not found.hidden
+    else:
+        (hidden,) = found.hidden
+        assert hidden.startswith("mlp, seed 0: ") and "\n" not in hidden
+        assert len(found.results) == 19
 
 
-def test_results_without_their_plan_are_not_shown(copies):
+def test_folders_that_are_no_run_are_passed_over(copies):
+    shutil.rmtree(copies[0] / "plan")
+    as_now_without = copies[0] / "results"
+    for name in ("x; touch PWNED #/0", "mlp/00", "mlp/notes"):
+        (as_now_without / name).mkdir(parents=True)
+    with pytest.raises(AebenchError, match="nothing in it can be shown") as error:
+        gather(copies[:1])
+    assert "PWNED" not in str(error.value) and "settings are not known" in str(error.value)
+
+
+def test_defaults_without_a_plan_are_the_commonest(copies):
+    as_now(copies[0])
     shutil.rmtree(copies[0] / "plan")
     found = gather(copies[:1])
-    assert found.results == [] and len(found.hidden) == 20
-    assert "its settings are not known" in found.hidden[0]
+    assert (found.latent, found.depth, found.knn["k"]) == (16, 2, 10)
+    only(copies[0], "pixels", 0)
+    found = gather(copies[:1])
+    assert (found.latent, found.depth) == (None, None)
+    assert "Runs at the default size and depth." in files(found)["report.md"].decode()
 
 
 def test_folder_without_results_is_one_line(tmp_path):

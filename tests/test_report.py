@@ -156,7 +156,7 @@ def test_run_with_one_seed_left_is_said_and_in_no_tie_group():
     for one in found[1:3]:
         one.columns["status"] = "failed: no codes"
     document = report(found).document
-    assert "Of mlp one seed is left: over images alone, and in no tie group." in words(document)
+    assert "Of mlp there is one seed: over images alone, and in no tie group." in words(document)
     table = cells(section(document, "Architectures"))
     assert words(table["mlp"]["seeds"]) == "1 of 3" and table["mlp"]["seeds"].value == 1
     assert not table["mlp"]["accuracy, %"].strong

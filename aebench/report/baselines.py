@@ -1,6 +1,7 @@
 """What every figure is held against: PCA of the same size, raw pixels, the untrained network."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,11 +20,11 @@ class Baselines:
 
     def __init__(self, everything: Sequence[Configuration]) -> None:
         self.everything = everything
-        # Of several, the first: dict() keeps the last.
-        self.pcas = {(c.latent, c.search): c for c in reversed(everything) if c.is_pca}
-        self.pixels = {
-            (c.search, c.settings["knn.backend"]): c for c in reversed(everything) if c.is_pixels
-        }
+        # Of several, the first that did not fail: dict() keeps the last.
+        backwards = everything[::-1]
+        found = [c for c in backwards if not c.ok] + [c for c in backwards if c.ok]
+        self.pcas = {(c.latent, c.search): c for c in found if c.is_pca}
+        self.pixels = {(c.search, c.settings["knn.backend"]): c for c in found if c.is_pixels}
         self.found: dict[tuple[Configuration, str], Interval | None] = {}
 
     def pca_of(self, one: Configuration) -> Configuration | None:
@@ -158,7 +159,8 @@ def missing(everything: Sequence[Configuration], results: Results) -> list[Block
             add("pixels", one, ["model: pixels"])
     if trained and not any(c.is_untrained for c in everything):
         model = trained[0].settings["model"]
-        add(f"{model}-untrained".lower(), trained[0], untrained(trained[0]))
+        name = re.sub(r"[^a-z0-9_-]+", "-", f"{model}-untrained".lower()).lstrip("-_")
+        add(name, trained[0], untrained(trained[0]))
     return lines_to_add(wanted) if wanted else []
 
 
@@ -166,11 +168,13 @@ def untrained(one: Configuration) -> list[str]:
     """The lines of a run of the same model without training."""
     settings = one.settings
     options = [
-        f"{key}: {json.dumps(value)}"
+        f"{json.dumps(key) if not key.isidentifier() else key}: {json.dumps(value)}"
         for key, value in settings.items()
         if key not in ("model", "latent", "depth") and "." not in key
     ]
-    return [f"model: {settings['model']}", *options, "train:", "  epochs: 0"]
+    model = settings["model"]
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", model)
+    return [f"model: {model if plain else json.dumps(model)}", *options, "train:", "  epochs: 0"]
 
 
 def lines_to_add(wanted: dict[str, list[str]]) -> list[Block]:

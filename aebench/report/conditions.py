@@ -104,23 +104,24 @@ def search(rows: Sequence[Columns]) -> list[Span]:
 def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[Span]:
     """How the intervals were made, and what they leave out."""
     images = f"{results.data.num_test:,} test images"
-    count = len(results.seeds)
-    if count == 1:
+    counts = {len(one.ok) for one in everything if one.ok}
+    if max(counts, default=1) == 1:
         return [
             f"± is a 95 % interval over the {images} of one seed. It leaves out that another seed "
             "gives another model: a difference between two runs may be luck. More seeds: ",
             Code("dvc exp run -S 'seeds=[0,1,2]'"),
             f". {TIES}",
         ]
-    single = [one.name for one in everything if len(one.ok) == 1]
-    left = (
-        f". Of {', '.join(single)} one seed is left: over images alone, and in no tie group"
-        if single
-        else ""
-    )
+    single = [one.name for one in everything if len(one.ok) == 1 and not one.baseline]
+    names = f". Of {', '.join(single)} there is one seed: over images alone, and in no tie group"
+    left = names if single else ""
+    several = counts - {1}
+    means, number = f"means of {max(several)} seeds", str(max(several))
+    if several != {max(several)}:
+        means, number = "means of each row's seeds (their number beside it)", "their number"
     return [
-        f"figures are means of {count} seeds. ± is a 95 % interval for new seeds and new images: "
-        f"the variance between the seeds / {count} plus that between the {images} / their number, "
+        f"figures are {means}. ± is a 95 % interval for new seeds and new images: "
+        f"the variance between the seeds / {number} plus that between the {images} / their number, "
         "Student's t with Satterthwaite's degrees of freedom; where the seed changes nothing, over "
         "images alone; for times and the latent space, over seeds alone. Skill is paired with PCA "
         f"on the same images; its intervals are of each row by itself. {TIES}{left}"
@@ -186,8 +187,9 @@ def failures(results: Sequence[Result]) -> list[Section]:
     items = [
         [
             Strong(one.run),
-            f", seed {one.seed}: {one.columns['status']}. Again: ",
-            Code(f"dvc repro -s -f train@{one.run}-{one.seed} && dvc repro"),
+            f", seed {one.seed}: {one.columns['status']}. Again",
+            f" in {one.source}: " if one.source else ": ",
+            Code(f"dvc repro -s -f train@{one.original} && dvc repro"),
         ]
         for one in failed
     ]

@@ -155,7 +155,8 @@ def differing(name: str, trained: Sequence[Configuration]) -> list[list[Configur
     return [
         sorted(group, key=lambda c: sort_key(c.settings[name]))
         for group in groups.values()
-        if group[1:]
+        # Of equal settings and other code there may be several, too.
+        if len({json.dumps(one.settings[name], sort_keys=True) for one in group}) > 1
     ]
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from aebench.report.document import Cell, Header, Paragraph, Section, Table
-from aebench.report.results import Columns, Result
+from aebench.report.results import TIMED, Columns, Result
 from aebench.schema import Recipe
 
 TITLE = "Where the rows differ"
 COMMITS, DIRTY, MACHINES = (
-    tuple(f"{stage}_{key}" for stage in ("train", "encode", "knn"))
-    for key in ("commit", "dirty", "machine")
+    tuple(f"{stage}_{key}" for stage in TIMED) for key in ("commit", "dirty", "machine")
 )
 ALL = ("aebench_version", *COMMITS, *DIRTY, *MACHINES, "knn_kernels", "k", "metric", "backend")
 COMPUTED = ("device", "precision", "memory_format")  # how training by gradient was done
@@ -45,8 +44,7 @@ def differing_columns(rows: Sequence[Columns]) -> list[str]:
 
 def label(result: Result) -> str:
     """`mlp-0`, with the folder that it was gathered from."""
-    name = f"{result.run}-{result.seed}"
-    return f"{name} ({result.source})" if result.source else name
+    return f"{result.original} ({result.source})" if result.source else result.original
 
 
 def values(rows: Sequence[Columns], column: str) -> set[str]:

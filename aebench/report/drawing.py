@@ -34,7 +34,7 @@ def saved(figure: Figure) -> bytes:
 
 def width_beyond(length: int, names: Sequence[str]) -> float:
     """Inches that the longest of the names takes above so many characters."""
-    return 0.08 * max(0, max(map(len, names)) - length)
+    return 0.1 * max(0, max(map(len, names)) - length)
 
 
 def short(name: str) -> str:
@@ -55,7 +55,7 @@ def mosaic(picture: Mosaic) -> bytes:
     names, images = zip(*picture.rows, strict=True)
     count, channels, height, _ = images[0].shape
     pixels, high = tiled(images)
-    size = 1.8 + 0.7 * count + width_beyond(24, names), 0.7 * len(names)
+    size = 1.8 + 0.7 * count + width_beyond(16, names), 0.7 * len(names)
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if channels == 1 else {}

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 
+from aebench.report.baselines import EXACT
 from aebench.report.configurations import Configuration
 from aebench.report.document import Figure
 from aebench.report.pictures import Curve, LossCurves, Mosaic, Sweep
 from aebench.report.results import Results
 from aebench.report.studies import title
 
-LEAST_MSE = 1e-5  # a log axis has no room for 0, and below this the representation is exact
+OTHERS = ("reconstructions", "loss_curves", "confusion")  # files that no parameter may take
 
 
 def reconstructions(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
@@ -20,6 +21,7 @@ def reconstructions(results: Results, everything: Sequence[Configuration]) -> li
         for one in everything
         if one.ok and (examples := one.ok[0].examples) is not None
     ]
+    rows = [(name, images) for name, images in rows if images.shape == rows[0][1].shape]
     caption = "The same test images, and what each run makes of them."
     rows = rows if originals is None else [("original", originals), *rows]
     return [Figure("reconstructions", Mosaic(rows), caption)] if rows else []
@@ -44,12 +46,13 @@ def sweep(
     picture = Sweep(
         name,
         sorted(set(values)),
-        curves(name, groups, "mse", 1, LEAST_MSE),
+        curves(name, groups, "mse", 1, EXACT),
         curves(name, groups, "accuracy", 100, 0),
         None if level is None else 100 * level,
     )
     # A parameter's name is the plug-in's, a figure's that of a file.
     file = re.sub(r"[^\w.-]", "-", name)
+    file = f"parameter-{file}" if file in OTHERS else file
     return [Figure(file, picture, f"{title(name)}: test MSE and kNN accuracy, ± 95 %.")]
 
 

@@ -1,108 +1,169 @@
 """The results of several people or machines as one."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aebench.errors import AebenchError
 from aebench.records.plan import ReportPlan
 from aebench.records.prepare import DataRecord
-from aebench.report.results import Result, Results, first_array, read_result
-from aebench.schema import Knn
+from aebench.report.results import Result, Results, read_examples, read_result
+from aebench.schema import RUN_NAME, Knn
+
+
+@dataclass
+class Place:
+    """A folder of results, what it is called, and its plan, if that lies beside it."""
+
+    folder: Path
+    name: str
+    data: DataRecord
+    plan: ReportPlan | None
 
 
 def gather(folders: Sequence[Path]) -> Results:
     """The results of several people or machines as one, and what tells them apart.
 
-    Each folder is a workspace or its `results`. The data and the protocol of the first result
-    decide: what is of others is not shown. What is there twice is shown once; runs of one name and
-    other settings are told apart by their folder's name. AebenchError for a folder without results.
+    Each folder is a workspace or its `results`. The data of the first folder and the protocol of
+    the first result decide: what is of others is not shown. What is there twice is shown once; runs
+    of one name and other settings are told apart by their folder's name. AebenchError for a folder
+    without results, or where nothing can be shown.
     """
-    places = [folder / "results" if (folder / "results").is_dir() else folder for folder in folders]
-    datas = [DataRecord.read(place / "data.json", "dvc repro") for place in places]
-    originals = first_array(place / "examples.npy" for place in places)
-    found = Results(datas[0], [], 0, 0, {}, [], [], originals)
-    for place, data in zip(places, datas, strict=True):
-        source = label(place) if len(places) > 1 else ""
-        if data.data_hash != datas[0].data_hash:
-            what = f"{data.dataset}, hash {data.data_hash[:12]}"
-            found.hidden.append(f"all of {source}: of other data ({what})")
+    places = places_of(folders)
+    first = places[0].data
+    same = [place for place in places if place.data.data_hash == first.data_hash]
+    alike = [place for place in same if place.data.examples == first.examples]
+    originals = (read_examples(place.folder, place.data) for place in alike)
+    shown = next((found for found in originals if found is not None), None)
+    found = Results(first, [], None, None, {}, [], [], shown)
+    for place in places:
+        if place not in same:
+            what = f"{place.data.dataset}, hash {place.data.data_hash[:12]}"
+            found.hidden.append(f"all of {place.name}: of other data ({what})")
             continue
-        below = results_below(place, data, source, found.hidden)
-        number = sum(add(found, result) for result in below)
-        if source:
-            found.remarks.append(f"{number} results are from {source}.")
+        counts = Counter(add(found, result) for result in results_below(place, first, found.hidden))
+        if place.name:
+            again = f", {counts['equal']} more are equal to others'" if counts["equal"] else ""
+            found.remarks.append(f"Results from {place.name}: {counts['shown']}{again}.")
+    if not found.results:
+        reasons = "; ".join(found.hidden[:3]) or "no runs"
+        raise AebenchError(f"{folders[0]}: nothing in it can be shown ({reasons})")
     found.runs = list(dict.fromkeys(result.run for result in found.results))
     found.seeds = sorted({result.seed for result in found.results})
-    found.latent, found.depth, found.knn = defaults(places[0], found.results)
+    found.latent, found.depth, found.knn = defaults(places[0].plan, found.results)
     return found
 
 
-def label(place: Path) -> str:
-    """What a gathered folder is called: its own name, or that of its workspace."""
-    whole = place.resolve()
-    return whole.parent.name if whole.name == "results" else whole.name
+def places_of(folders: Sequence[Path]) -> list[Place]:
+    """Each folder once, called by as much of its path as it takes; a single one by nothing."""
+    paths = [path / "results" if (path / "results").is_dir() else path for path in folders]
+    paths = list(dict.fromkeys(path.resolve() for path in paths))
+    homes = [path.parent if path.name == "results" else path for path in paths]
+    names = [Path(*home.parts[-1:]) for home in homes]
+    length = 1
+    while len(set(names)) < len(names):
+        length += 1
+        names = [Path(*home.parts[-length:]) for home in homes]
+    places = []
+    for path, name in zip(paths, names, strict=True):
+        plan = path.parent / "plan" / "report.json"
+        places.append(
+            Place(
+                path,
+                str(name) if paths[1:] else "",
+                DataRecord.read(path / "data.json", "dvc repro"),
+                ReportPlan.read(plan, "aebench plan") if plan.is_file() else None,
+            )
+        )
+    return places
 
 
-def results_below(
-    place: Path, data: DataRecord, source: str, hidden: list[str]
-) -> Iterator[Result]:
-    """Those of one folder in the order of its plan, if it is there; `hidden` gets the others."""
-    order = planned(place)
-    runs = order.runs if order else []
-    paths = sorted(
-        (path.parent for path in place.glob("*/*/train.json") if path.parent.name.isdecimal()),
-        key=lambda p: (
-            runs.index(p.parent.name) if p.parent.name in runs else len(runs),
-            p.parent.name,
-            int(p.name),
-        ),
-    )
-    for path in paths:
+def results_below(place: Place, first: DataRecord, hidden: list[str]) -> Iterator[Result]:
+    """Those of one folder; `hidden` gets why others are not shown. `first`: whose images are."""
+    for run, seed, expected in wanted(place):
         try:
-            result = read_result(path, data)
+            result = read_result(place.folder / run / str(seed), place.data, expected)
         except AebenchError as error:
-            where = f"{path.parent.name}, seed {path.name}"
-            hidden.append(f"{where}{source and f', of {source}'}: {error}")
+            hidden.append(f"{run}, seed {seed}{of(place.name)}: {error}")
             continue
-        result.source = source
+        if place.data.examples != first.examples:
+            result.examples = None
+        result.source = place.name
+        if place.name:
+            result.columns["source"] = place.name
         yield result
 
 
-def add(found: Results, new: Result) -> bool:
-    """Take the result in, under a name that is its own. False: it is not shown, and why is said."""
-    place = f"{new.run}, seed {new.seed}, of {new.source or 'this folder'}"
+def wanted(place: Place) -> Iterator[tuple[str, int, dict[str, str] | None]]:
+    """Run, seed and the hashes of its plans: of the plan beside the folder, else all there are."""
+    if plan := place.plan:
+        for run in plan.runs:
+            yield from ((run, seed, plan.expected.get(run)) for seed in plan.seeds)
+        return
+    for folder in sorted(place.folder.glob("*/*/")):
+        run, seed = folder.parent.name, folder.name
+        if re.fullmatch(RUN_NAME, run) and seed.isdecimal() and str(int(seed)) == seed:
+            yield run, int(seed), None
+
+
+def add(found: Results, new: Result) -> str:
+    """Take the result in under a name of its own: `shown`. Else say why not, or `equal` to one."""
+    place = f"{new.run}, seed {new.seed}{of(new.source)}"
     first = found.results[0] if found.results else new
     if new.columns["protocol"] != first.columns["protocol"]:
         found.hidden.append(f"{place}: of protocol {new.columns['protocol']}")
-        return False
-    for old in found.results:
-        if (old.key, old.seed) == (new.key, new.seed) and old.source != new.source:
-            same = old.ok == new.ok and (not old.ok or (old.outcomes == new.outcomes).all())
-            words = "the same outcomes" if same else "other outcomes"
-            found.hidden.append(f"{place}: {words} as that of {old.source}, which is shown")
-            return False
-    if any(old.run == new.run and old.key != new.key for old in found.results):
-        new.run = new.columns["run"] = f"{new.run} ({new.source})"
+        return "hidden"
+    same = [old for old in found.results if (old.key, old.seed) == (new.key, new.seed)]
+    same = [old for old in same if old.source != new.source]
+    if same:
+        return instead(found, min(same, key=lambda old: old.run != new.run), new, place)
+    new.run = new.columns["run"] = free_name(found, new)
     found.results.append(new)
-    return True
+    return "shown"
 
 
-def planned(place: Path) -> ReportPlan | None:
-    """The plan/report.json beside a results folder."""
-    path = place.parent / "plan" / "report.json"
-    return ReportPlan.read(path, "aebench plan") if path.is_file() else None
+def instead(found: Results, old: Result, new: Result, place: str) -> str:
+    """Which of two results of one configuration and seed is shown: one that did not fail."""
+    if new.ok and not old.ok:
+        new.run = new.columns["run"] = old.run
+        found.results[found.results.index(old)] = new
+        found.hidden.append(f"{new.run}, seed {new.seed}{of(old.source)}: failed there")
+        return "shown"
+    if old.ok and new.ok and (old.outcomes == new.outcomes).all():
+        return "equal"
+    outcome = "other outcomes than" if new.ok else "failed, unlike"
+    found.hidden.append(f"{place}: {outcome if old.ok else 'failed, as'} that of {old.source}")
+    return "hidden"
 
 
-def defaults(place: Path, results: Sequence[Result]) -> tuple[int, int, dict[str, Any]]:
-    """Default latent, depth and search: of the plan beside the folder, else the commonest ones."""
-    if plan := planned(place):
+def of(source: str) -> str:
+    """`, of ben`; nothing of a single folder."""
+    return f", of {source}" if source else ""
+
+
+def free_name(found: Results, new: Result) -> str:
+    """The run's name; with its folder's, or a number, where another configuration has it."""
+    keys: dict[str, set[str]] = {}
+    for old in found.results:
+        keys.setdefault(old.run, set()).add(old.key)
+    names = [new.run, *([f"{new.run} ({new.source})"] if new.source else [])]
+    names += [f"{new.run} ({number})" for number in range(2, len(found.results) + 3)]
+    return next(name for name in names if keys.get(name, {new.key}) == {new.key})
+
+
+def defaults(
+    plan: ReportPlan | None, results: Sequence[Result]
+) -> tuple[int | None, int | None, dict[str, Any]]:
+    """Default latent, depth and search: those of the plan, else the commonest ones."""
+    if plan:
         return plan.latent, plan.depth, plan.knn.model_dump()
 
     def commonest(name: str) -> Any:
         values = Counter(r.settings[name] for r in results if name in r.settings)
-        return values.most_common(1)[0][0] if values else 1
+        return values.most_common(1)[0][0] if values else None
 
     knn = {key: commonest(f"knn.{key}") for key in Knn.model_fields}
     return commonest("latent"), commonest("depth"), knn

@@ -30,6 +30,8 @@ from aebench.report.document import (
 ACTIVE = re.compile(r"[\\`*<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\](?=[(:])")
 # At the start of one: headings, quotes, lists, rules, tasks.
 LEADING = re.compile(r"^(\d+(?=[.)])|(?=[#>+=[-]))")
+# Controls, and marks that turn the direction of what follows.
+UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 NEW_LINES = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
@@ -141,7 +143,7 @@ def span(found: Span) -> str:
 
 def code(text: str) -> str:
     """Between backticks that do not stand in it."""
-    text = NEW_LINES.sub(" ", text)
+    text = on_one_line(text)
     ticks = "`" * (1 + longest_run(text))
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{space}{text}{space}{ticks}"
@@ -159,4 +161,9 @@ def anchor(section: str) -> str:
 
 def escaped(text: str) -> str:
     """The text on one line, in which nothing acts as a mark."""
-    return ACTIVE.sub(r"\\\g<0>", NEW_LINES.sub(" ", text))
+    return ACTIVE.sub(r"\\\g<0>", on_one_line(text))
+
+
+def on_one_line(text: str) -> str:
+    """The text without line breaks and without what cannot be seen."""
+    return UNSEEN.sub("", NEW_LINES.sub(" ", text))

@@ -90,11 +90,6 @@ class Report:
         }
 
 
-def document(results: Results, experiment: str | None = None) -> Document:
-    """All that there is to read in the results."""
-    return Report(results, experiment).document
-
-
 def files(results: Results, experiment: str | None = None) -> dict[str, bytes]:
     """Name below reports/ -> content: report.md, results.csv, metrics.json, figures/*.png."""
     return Report(results, experiment).files

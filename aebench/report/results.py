@@ -1,15 +1,14 @@
 """The results of runs, read once: what a report is made of."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, first_line
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
@@ -36,12 +35,17 @@ FIRST = (
     "psnr",
     "accuracy",
 )
+TIMED = {"train": "epoch", "encode": "encode", "knn": "knn"}  # stage -> what its time is of
 EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
 
 
 @dataclass
 class Result:
-    """One run and seed. `key`: equal for results of equal settings, code and data."""
+    """One run and seed. `key`: equal for results of equal settings, code and data.
+
+    `outcomes`: records (label, prediction, squared_error) (N_test,), none if it failed; `examples`:
+    reconstructions uint8 (n, C, H, W) of the shown test images.
+    """
 
     run: str
     seed: int
@@ -49,31 +53,15 @@ class Result:
     settings: dict[str, Any]  # every parameter under one flat name: model, train.epochs, knn.k, ...
     key: str
     losses: list[float]  # mean of each epoch
-    folder: Path
+    outcomes: np.ndarray
+    examples: np.ndarray | None
+    original: str  # `mlp-0`: its name where it was computed
     source: str = ""  # the gathered folder that it is from; empty for the workspace's own
 
     @property
     def ok(self) -> bool:
         """Whether it did not fail."""
         return self.columns["status"] == "ok"
-
-    @cached_property
-    def outcomes(self) -> np.ndarray:
-        """Records (label, prediction, squared_error) (N_test,) of one that did not fail."""
-        votes = np.load(self.folder / "outcomes.npy")
-        if "squared_error" in (votes.dtype.names or ()):  # of format 1
-            return votes
-        kinds = [*votes.dtype.descr, ("squared_error", np.float32)]
-        found = np.empty(len(votes), kinds)
-        for name in votes.dtype.names or ():
-            found[name] = votes[name]
-        found["squared_error"] = np.load(self.folder / "squared_errors.npy")
-        return found
-
-    @cached_property
-    def examples(self) -> np.ndarray | None:
-        """Reconstructions uint8 (n, C, H, W) of the shown test images."""
-        return first_array(self.folder / name for name in EXAMPLES)
 
 
 @dataclass
@@ -82,8 +70,8 @@ class Results:
 
     data: DataRecord
     results: list[Result]
-    latent: int  # the defaults
-    depth: int
+    latent: int | None  # the defaults; None: no run has the parameter
+    depth: int | None
     knn: dict[str, Any]  # k, metric, backend
     runs: list[str]
     seeds: list[int]
@@ -92,9 +80,36 @@ class Results:
     remarks: list[str] = field(default_factory=list)  # on what was gathered
 
 
-def first_array(paths: Iterable[Path]) -> np.ndarray | None:
-    """The first of these files that is there."""
-    return next((np.load(path) for path in paths if path.is_file()), None)
+def load_array(path: Path, length: int) -> np.ndarray:
+    """The file's array, with so many rows. AebenchError where it is not there or not whole."""
+    if not path.is_file():
+        raise AebenchError(f"{path.name} is not there")
+    try:
+        found = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise AebenchError(f"{path.name} is not whole ({first_line(error)})") from None
+    if len(found) != length:
+        raise AebenchError(f"{path.name} is of {len(found)} images, not of {length}")
+    return found
+
+
+def read_outcomes(folder: Path, count: int) -> np.ndarray:
+    """The votes of outcomes.npy with the squared errors, records (N_test,)."""
+    votes = load_array(folder / "outcomes.npy", count)
+    names = votes.dtype.names or ()
+    if "squared_error" in names:  # of format 1
+        return votes
+    found = np.empty(count, [*votes.dtype.descr, ("squared_error", np.float32)])
+    for name in names:
+        found[name] = votes[name]
+    found["squared_error"] = load_array(folder / "squared_errors.npy", count)
+    return found
+
+
+def read_examples(folder: Path, data: DataRecord) -> np.ndarray | None:
+    """The shown test images, or what a run made of them; None where there are none."""
+    path = next((path for name in EXAMPLES if (path := folder / name).is_file()), None)
+    return load_array(path, len(data.examples)) if path else None
 
 
 def read_results(workspace: Workspace) -> Results:
@@ -102,7 +117,7 @@ def read_results(workspace: Workspace) -> Results:
     plan = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
     data = DataRecord.read(workspace.results / "data.json", "dvc repro")
     if not data.is_of(plan.data):
-        raise AebenchError("results/data.json is of another data set; run `dvc repro`")
+        raise AebenchError("results/data.json is of another plan/data.json; run `dvc repro`")
     found = Results(
         data,
         [],
@@ -111,7 +126,7 @@ def read_results(workspace: Workspace) -> Results:
         plan.knn.model_dump(),
         plan.runs,
         plan.seeds,
-        first_array([workspace.results / "examples.npy"]),
+        read_examples(workspace.results, data),
     )
     for run in plan.runs:
         for seed in plan.seeds:
@@ -146,13 +161,11 @@ def read_result(
     if encode.codes_hash != knn.codes_hash:
         raise AebenchError("the result of knn is of other codes")
     if train.plan is None or encode.plan is None or knn.plan is None:
-        raise AebenchError("its settings are not known (plan/ is not beside results/)")
+        raise AebenchError("its settings are not known (its plan/ is not beside results/)")
+    if encode.provenance.protocol != knn.provenance.protocol:
+        raise AebenchError("encode and knn measured by different protocols")
     columns = row(folder, data, train, encode, knn)
-    if columns["status"] == "ok":
-        for name in ("outcomes.npy", "squared_errors.npy"):
-            old = name == "squared_errors.npy" and (folder / EXAMPLES[1]).is_file()
-            if not old and not (folder / name).is_file():
-                raise AebenchError(f"{name} is not there")
+    ok = columns["status"] == "ok"
     plans = [plan.model_dump(mode="json") for plan in (train.plan, encode.plan, knn.plan)]
     return Result(
         columns["run"],
@@ -161,7 +174,9 @@ def read_result(
         settings(train.plan, knn.plan),
         json.dumps([data.data_hash, *plans], sort_keys=True),
         train.losses,
-        folder,
+        read_outcomes(folder, data.num_test) if ok else np.empty(0),
+        read_examples(folder, data) if ok else None,
+        f"{folder.parent.name}-{folder.name}",
     )
 
 
@@ -183,12 +198,8 @@ def row(
     }
     recipe = train.plan.train.model_dump() if train.plan.train else {}
     found = scalars(train) | sizes(encode.sizes) | scalars(encode) | scalars(knn) | named
-    for stage, timed, record in (
-        ("train", "epoch", train),
-        ("encode", "encode", encode),
-        ("knn", "knn", knn),
-    ):
-        found |= scalars(record.timing, f"{timed}_")
+    for stage, record in zip(PER_RUN, (train, encode, knn), strict=True):
+        found |= scalars(record.timing, f"{TIMED[stage]}_")
         found |= origin_columns(stage, record.provenance)
     found |= knn.panel_columns | {
         "knn_kernels": "; ".join(sorted(set(knn.provenance.blas or []))) or None,
@@ -199,7 +210,8 @@ def row(
         "options": json.dumps({k: v for k, v in build.items() if k not in named}),
         **{key: recipe.get(key) for key in Recipe.model_fields},
         **knn.plan.knn.model_dump(),
-        **{key: getattr(train.provenance, key) for key in (*MACHINE, "protocol")},
+        **{key: getattr(train.provenance, key) for key in MACHINE},
+        "protocol": knn.provenance.protocol,
         "openblas_coretype": knn.provenance.openblas_coretype,
         **versions(train.provenance, knn.provenance),
         "date": train.provenance.date,

@@ -71,7 +71,9 @@ class Studies:
     def architectures(self, results: Results, shown: Sequence[Configuration]) -> list[Block]:
         """The runs at the default size and depth."""
         shown = [*shown, *self.baselines.references({results.latent}, shown)]
-        head = f"Runs at the default size (latent {results.latent}) and depth ({results.depth})."
+        size = "" if results.latent is None else f" (latent {results.latent})"
+        depth = "" if results.depth is None else f" ({results.depth})"
+        head = f"Runs at the default size{size} and depth{depth}."
         return self.models(head, shown)
 
     def of_parameter(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Block]:

@@ -25,8 +25,9 @@ class Ties:
     def best(self, among: Sequence[Configuration], column: str) -> list[Configuration]:
         """The best one and those that are tied with it; empty with nothing to compare."""
         most = max((len(one.ok) for one in among), default=0)
-        # One seed beside several: how much another would move it is not known.
-        found = [one for one in among if one.ok and len(one.ok) > (most > 1)]
+        # One seed beside several: how much another would move it is not known. PCA and pixels do
+        # not depend on it.
+        found = [one for one in among if one.ok and (one.baseline or len(one.ok) > (most > 1))]
         if len(found) < 2:
             return []
         means = [float(one.images[column].mean()) for one in found]
@@ -41,7 +42,7 @@ class Ties:
         """For each representation size that several have: the best MSE, and its ties."""
         sizes: dict[int | None, list[Configuration]] = {}
         for one in among:
-            if one.ok:
+            if one.ok and not one.is_pixels:  # their error is 0
                 sizes.setdefault(one.latent, []).append(one)
         groups = (self.best(sizes[size], "mse") for size in sorted(sizes, key=lambda n: n or 0))
         return [group for group in groups if group]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from aebench.evaluation.uncertainty import over_seeds
 from aebench.report.configurations import Configuration
 from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph
-from aebench.report.results import Columns, Result
+from aebench.report.results import TIMED, Columns, Result
 from aebench.report.tables import CellOf, Column
 
-STAGE_OF = {"epoch": "train", "encode": "encode", "knn": "knn"}  # kind of time -> its stage
+STAGE_OF = {kind: stage for stage, kind in TIMED.items()}
 
 
 class Times:
@@ -20,7 +20,8 @@ class Times:
 
         A stage has its own number of threads. The first ones are of one processor, that of most.
         """
-        self.rows = [result.columns for result in results if result.ok]
+        self.results = [result for result in results if result.ok]
+        self.rows = [result.columns for result in self.results]
         texts = {kind: [machine_of(row, kind) for row in self.rows] for kind in STAGE_OF}
         count = Counter(processor(text) for found in texts.values() for text in found)
         self.machines = {
@@ -32,7 +33,8 @@ class Times:
 
     def letter(self, kind: str, machine: str) -> str:
         """` (A)`, ` (B)`, ...: the machine in a cell."""
-        return f" ({chr(ord('A') + self.machines[kind].index(machine))})"
+        index = self.machines[kind].index(machine)
+        return f" ({chr(ord('A') + index) if index < 26 else index + 1})"
 
     def clean(self, row: Columns, column: str, kind: str, machine: str | None = None) -> bool:
         """Whether the row has this time, not contended, from this machine or the compared one."""
@@ -90,10 +92,11 @@ class Times:
                 )
                 blocks.append(Paragraph(text))
         if contended := [
-            (kind, row)
-            for row in self.rows
+            (kind, result)
+            for result in self.results
             for kind in STAGE_OF
-            if row.get(f"{kind}_contended") or (kind == "epoch" and row.get("train_contended"))
+            if result.columns.get(f"{kind}_contended")
+            or (kind == "epoch" and result.columns.get("train_contended"))
         ]:
             blocks += take_again(contended)
         if any(row.get("knn_contended") is None for row in self.rows):
@@ -102,16 +105,23 @@ class Times:
         return blocks
 
 
-def take_again(contended: Sequence[tuple[str, Columns]]) -> list[Block]:
-    """How many timings (kind, row) of which nothing is said, and the command that repeats them."""
-    stages = [f"{STAGE_OF[kind]}@{row['run']}-{row['seed']}" for kind, row in contended]
-    shares = [row.get(f"{kind}_waited_share") or 0 for kind, row in contended]
+def take_again(contended: Sequence[tuple[str, Result]]) -> list[Block]:
+    """How many timings (kind, result) are in no comparison, and the commands that repeat them."""
+    stages = [f"{STAGE_OF[kind]}@{result.original}" for kind, result in contended]
+    shares = [result.columns.get(f"{kind}_waited_share") or 0 for kind, result in contended]
+    places: dict[str, list[str]] = {}
+    for stage, (_, result) in zip(stages, contended, strict=True):
+        places.setdefault(result.source, []).append(stage)
+    commands = [
+        (f"# in {source}\n" if source else "") + f"dvc repro -s -f {' '.join(names)} && dvc repro"
+        for source, names in places.items()
+    ]
     blocks: list[Block] = [
         Paragraph(
             f"Contended: {len(contended)} timings were taken while other processes had the cores. "
             "They are in no comparison. Take them again on an idle machine (nothing else changes):"
         ),
-        CodeBlock(f"dvc repro -s -f {' '.join(stages)} && dvc repro", "sh"),
+        CodeBlock("\n".join(commands), "sh"),
     ]
     share, worst = max(zip(shares, stages, strict=True))
     if share:
