@@ -9,20 +9,15 @@ from aebench.errors import AebenchError, Refused
 from aebench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from aebench.api import load
-    from aebench.images import read_images
+    from aebench.api import load, read_images
 
 __all__ = ["AebenchError", "Refused", "hookimpl", "load", "read_images"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` (torch) and `read_images` (PIL, numpy) when first asked for."""
-    if name == "load":
-        from aebench.api import load
+    """Import `load` (torch when called) and `read_images` when first asked for."""
+    if name in ("load", "read_images"):
+        from aebench import api
 
-        return load
-    if name == "read_images":
-        from aebench.images import read_images
-
-        return read_images
+        return getattr(api, name)
     raise AttributeError(f"module 'aebench' has no attribute {name!r}")

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError, nearest
+from aebench.images import SUFFIXES, images_below, read_arrays
 from aebench.plugins import load_model
 from aebench.records.plan import EncodePlan
 from aebench.records.train import TrainRecord
 from aebench.workspace import Workspace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aebench.models.autoencoder import Autoencoder
 
 
@@ -40,3 +43,22 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
     autoencoder, shape = restore(load_model(found, plan.plugin, plan.model), plan.build, weights)
     autoencoder.shape = shape
     return autoencoder
+
+
+def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tensor, list[Path]]":
+    """Every image below `folder`, made to fit a model: float32 (N, C, H, W) in [0, 1], and paths.
+
+    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it.
+    AebenchError for a folder without images or a corrupt image.
+    """
+    import torch
+
+    paths = images_below(folder)
+    if not paths:
+        raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
+    channels, height, width = shape
+    size = height if height == width else None
+    images = read_arrays(paths, size, channels)
+    if images.shape[1:] != tuple(shape):
+        raise AebenchError(f"{paths[0]}: got {images.shape[1:]}; the model takes {tuple(shape)}")
+    return torch.from_numpy(images).float().div_(255), [Path(path) for path in paths]

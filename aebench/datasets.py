@@ -106,9 +106,13 @@ def check_dataset(where: str, loaded: Any) -> None:
     if not isinstance(loaded, dict) or set(loaded) != set(keys):
         got = list(loaded) if isinstance(loaded, dict) else type(loaded).__name__
         raise AebenchError(f"{where}: load returned {got}; allowed: a dict with {keys}")
+    classes = loaded["classes"]
+    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+        raise AebenchError(f"{where}: classes are {str(classes)[:60]}; allowed: a list of str")
     for split in ("train", "test"):
         pair = loaded[split]
-        if [isinstance(a, np.ndarray) for a in pair] != [True, True]:
+        pair_of_arrays = isinstance(pair, tuple | list) and len(pair) == 2
+        if not pair_of_arrays or not all(isinstance(a, np.ndarray) for a in pair):
             raise AebenchError(f"{where}: {split} is no pair of numpy arrays (images, labels)")
         images, labels = pair
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -121,7 +125,7 @@ def check_dataset(where: str, loaded: Any) -> None:
                 f"{where}: {split} labels are {labels.dtype} {labels.shape}; "
                 f"allowed: int64 ({len(images)},)"
             )
-        present, number = set(labels.tolist()), len(loaded["classes"])
+        present, number = set(labels.tolist()), len(classes)
         if present != set(range(number)):
             wrong = sorted(present ^ set(range(number)))
             raise AebenchError(

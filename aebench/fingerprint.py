@@ -20,6 +20,7 @@ UNCOUNTED = {
     "aebench.errors": "kinds of errors, and words for the user",
     "aebench.hookspecs": "names the hooks",
     "aebench.plugins": "finds plug-ins, whose own source is hashed",
+    "aebench.progress": "what is shown meanwhile",
     "aebench.provenance": "tells where a result was made",
     "aebench.records": "the form of the files, each with its version",
     "aebench.schema": "the form of params.yaml: its values stand in the plan",

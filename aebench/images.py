@@ -6,13 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from aebench.errors import AebenchError
+from aebench.progress import bar
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -92,7 +90,7 @@ def read_arrays(paths: list[str], image_size: int | None, channels: int | None) 
     first = read(paths[0])
     images = np.empty((len(paths), *first.shape), np.uint8)
     with ThreadPoolExecutor() as pool:  # PIL decodes outside the interpreter lock
-        decoded = tqdm(pool.map(read, paths), "images", len(paths), leave=False, disable=None)
+        decoded = bar(pool.map(read, paths), "images", len(paths))
         for index, (path, image) in enumerate(zip(paths, decoded, strict=True)):
             if image.shape != first.shape:
                 raise AebenchError(disagreement(paths[0], first.shape, path, image.shape))
@@ -115,22 +113,3 @@ def disagreement(one: str, shape: tuple[int, ...], other: str, other_shape: tupl
         f"{other}: got {words(*other_shape)}, but {one} is {words(*shape)}; all must agree; "
         f"set {' and '.join(fixes)} in params.yaml (or: dvc exp run -S {' -S '.join(fixes)})"
     )
-
-
-def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[torch.Tensor, list]":
-    """Every image below `folder`, made to fit a model: float32 (N, C, H, W) in [0, 1], and paths.
-
-    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it.
-    AebenchError for a folder without images or a corrupt image.
-    """
-    import torch
-
-    paths = images_below(folder)
-    if not paths:
-        raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
-    channels, height, width = shape
-    size = height if height == width else None
-    images = read_arrays(paths, size, channels)
-    if images.shape[1:] != tuple(shape):
-        raise AebenchError(f"{paths[0]}: got {images.shape[1:]}; the model takes {tuple(shape)}")
-    return torch.from_numpy(images).float().div_(255), [Path(path) for path in paths]

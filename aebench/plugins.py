@@ -44,7 +44,8 @@ class Plugin:
         file, root, package = self.find()
         found = import_closure(file, root, package)
         prefix = "" if self.folder is None else "plugins/"
-        return {f"{prefix}{p.relative_to(root)}": source_hash({p}, root)[:12] for p in found}
+        names = {path: f"{prefix}{path.relative_to(root).as_posix()}" for path in sorted(found)}
+        return {name: source_hash({path}, root)[:12] for path, name in names.items()}
 
     def activate(self) -> None:
         """Make its helpers importable by name: before its code runs."""
@@ -227,7 +228,7 @@ def file_plugin(path: Path) -> Plugin:
     """A loose file. Its helpers, `plugins/_*.py`, are importable by their name."""
 
     def load() -> ModuleType:
-        name = f"aebench_plugins.{path.stem}"
+        name = f"{LOOSE}.{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path.resolve())
         assert spec and spec.loader  # a .py file always has both
         module = importlib.util.module_from_spec(spec)
@@ -239,6 +240,7 @@ def file_plugin(path: Path) -> Plugin:
     return Plugin(name, load, lambda: (path, path.parent, None), path.parent)
 
 
+LOOSE = "aebench_plugins"  # the package that loose plug-ins are modules of, for Python
 HELPERS: dict[str, dict[str, ModuleType]] = {}  # folder -> its modules that were imported
 
 
@@ -254,7 +256,8 @@ def activate(folder: str) -> None:
         sys.path.remove(active)
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if file and str(Path(file).parent) == active and "." not in name:
+            ours = file and Path(file).is_relative_to(active)
+            if ours and not name.startswith(f"{LOOSE}."):
                 HELPERS[active][name] = sys.modules.pop(name)
     # Last on the path: `plugins/torch.py` must not stand in for an installed package.
     sys.path.append(folder)

@@ -5,6 +5,7 @@ from typing import Any
 
 from aebench.errors import AebenchError
 from aebench.planning import Plan
+from aebench.records.chain import StageResults, chain_fault
 from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.plan import ReportPlan, Sources, TrainPlan
@@ -26,28 +27,29 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     shown = plan.files[workspace.plan / "report.json"]
     assert isinstance(shown, ReportPlan)
     code = known_code(workspace) | plan.code
+    data, reason = prepared(workspace, plan, code)
     results = {
         (run, seed): results_of(workspace, run, seed) for run in shown.runs for seed in shown.seeds
     }
-    lines, total, untimed = [], 0.0, 0
-    reason = prepare_reason(workspace, plan, code)
-    if reason:
-        lines.append(f"prepare: {reason}")
+    lines = [f"prepare: {reason}"] if reason else []
+    times: list[float | None] = []
     for (run, seed), found in results.items():
-        above = "prepare" if reason else None
+        above = "prepare, if the images change" if reason else None
         for stage in PER_RUN:
             new = plan.files[workspace.plan_path(run, stage)]
-            why = f"follows {above}" if above else stage_reason(found.get(stage), new, code)
-            if why is None:
-                continue
-            above = f"{stage}@{run}-{seed}"
-            seconds = estimate(results, run, stage, new)
-            total, untimed = total + (seconds or 0), untimed + (seconds is None)
-            lines.append(f"{above}: {why} ({in_words(seconds)})")
-    if not lines:
+            why = f"follows {above}" if above else stage_reason(stage, found, data, new, code)
+            if why:
+                above = f"{stage}@{run}-{seed}"
+                times.append(estimate(results, run, stage, new))
+                lines.append(f"{above}: {why} ({in_words(times[-1])})")
+    if why := "follows" if lines else report_reason(workspace, shown, code):
+        lines.append(f"report: {why}")
+    if len(lines) == 0:
         return ["no result is stale"]
+    untimed = times.count(None)
     unknown = f", and {untimed} without an earlier time" if untimed else ""
-    return [*lines, f"{len(lines)} stages are stale: {in_words(total)}{unknown}"]
+    most = in_words(sum(seconds or 0 for seconds in times)).replace("about", "at most about")
+    return [*lines, f"{len(lines)} stages are stale or follow: {most}{unknown}"]
 
 
 def in_words(seconds: float | None) -> str:
@@ -68,19 +70,39 @@ def results_of(workspace: Workspace, run: str, seed: int) -> dict[str, Result]:
     return found
 
 
-def prepare_reason(workspace: Workspace, plan: Plan, code: Mapping[str, Any]) -> str | None:
-    """Why the images are not those of the plan; None if they are."""
-    new = plan.files[workspace.plan / "data.json"]
+def prepared(
+    workspace: Workspace, plan: Plan, code: Mapping[str, Any]
+) -> tuple[DataRecord | None, str | None]:
+    """What is said of the images, and why they are not those of the plan; None if they are."""
     try:
         old = DataRecord.read(workspace.results / "data.json", "dvc repro")
     except AebenchError:
+        return None, "no result"
+    return old, reasons(old, plan.files[workspace.plan / "data.json"], code)
+
+
+def stage_reason(
+    stage: str,
+    found: StageResults,
+    data: DataRecord | None,
+    new: Record,
+    code: Mapping[str, Any],
+) -> str | None:
+    """Why a stage's result is not that of the new plan and the results before it; else None."""
+    if stage not in found or data is None:
         return "no result"
-    return reasons(old, new, code)
+    return reasons(found[stage], new, code) or chain_fault(stage, found, data)
 
 
-def stage_reason(old: Result | None, new: Record, code: Mapping[str, Any]) -> str | None:
-    """Why the result is not that of the new plan; None if it is."""
-    return "no result" if old is None else reasons(old, new, code)
+def report_reason(workspace: Workspace, new: ReportPlan, code: Mapping[str, Any]) -> str | None:
+    """Why the report is not that of the plan; None if it is."""
+    try:
+        old = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
+    except AebenchError:
+        return "no plan"
+    if not (workspace.reports / "report.md").is_file():
+        return "no report"
+    return "; ".join(differences(flat(old), flat(new), code)) or None
 
 
 def reasons(old: Result | DataRecord, new: Record, code: Mapping[str, Any]) -> str | None:
@@ -95,7 +117,8 @@ def reasons(old: Result | DataRecord, new: Record, code: Mapping[str, Any]) -> s
 def flat(record: Record) -> dict[str, Any]:
     """The plan's settings under dotted names."""
     found: dict[str, Any] = {}
-    for key, value in record.model_dump(mode="json", exclude={"format"}).items():
+    hidden = {"format", "expected", "data"}  # hashes, of which nothing can be told
+    for key, value in record.model_dump(mode="json", exclude=hidden).items():
         if isinstance(value, dict) and key != "fingerprints":
             found |= {f"{key}.{name}".removeprefix("build."): v for name, v in value.items()}
         elif isinstance(value, dict):
@@ -133,24 +156,27 @@ def changed_code(kind: str, old: Mapping[str, str] | None, new: Mapping[str, str
 
 
 def estimate(
-    results: Mapping[tuple[str, int], Mapping[str, Result]], run: str, stage: str, new: Record
+    results: Mapping[tuple[str, int], StageResults], run: str, stage: str, new: Record
 ) -> float | None:
-    """Seconds of the stage: mean of the earlier ones of the run, training by its epochs."""
+    """Seconds of the stage: mean of the run's earlier ones, with as many epochs as now."""
     times = []
     for (name, _), found in results.items():
-        if name != run or (old := found.get(stage)) is None or old.status != "ok":
+        old = found.get(stage)
+        if name != run or old is None or old.status != "ok":
             continue
-        seconds = old.provenance.stage_seconds
-        if seconds is not None and isinstance(old, TrainRecord) and isinstance(new, TrainPlan):
-            seconds *= epochs(new) / epochs(old.plan)
-        if seconds is not None:
-            times.append(seconds)
+        whole = old.provenance.stage_seconds
+        if isinstance(old, TrainRecord) and isinstance(new, TrainPlan):
+            before = old.train_seconds or 0
+            now = (old.epoch_seconds or 0) * epochs(new) or before
+            whole = (before if whole is None else whole) - before + now
+        if whole is not None:
+            times.append(whole)
     return sum(times) / len(times) if times else None
 
 
-def epochs(plan: TrainPlan | None) -> int:
-    """Those of a plan, 1 at least."""
-    return max(1, plan.train.epochs) if plan and plan.train else 1
+def epochs(plan: TrainPlan) -> int:
+    """Those of training by gradient."""
+    return plan.train.epochs if plan.train else 0
 
 
 def known_code(workspace: Workspace) -> dict[str, dict[str, str]]:

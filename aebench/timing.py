@@ -1,6 +1,5 @@
 """What a piece of work took, and whether its process got its cores meanwhile."""
 
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,21 +136,3 @@ def facts(usages: Sequence[Usage]) -> Timing:
         load_average=psutil.getloadavg()[0],
         contended=None if None in marks else 2 * sum(map(bool, marks)) >= len(marks),
     )
-
-
-def epoch_times(usages: Sequence[Usage]) -> dict[str, Any]:
-    """epoch_seconds: the median without the first epoch (of one epoch: that one), and the spread.
-
-    The spread is the median absolute deviation from that median; blank for a single epoch.
-    """
-    timed = usages[1:] or usages
-    seconds = [used.seconds for used in timed]
-    median = statistics.median(seconds) if seconds else None
-    spread = statistics.median(abs(s - median) for s in seconds) if seconds[1:] and median else None
-    return {
-        "epoch_seconds": median,
-        "epoch_seconds_mad": spread,
-        "epochs_timed": len(timed),
-        "all_epoch_seconds": [used.seconds for used in usages],
-        "timing": facts(timed),
-    }

@@ -129,6 +129,12 @@ def json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def check_unchanged(path: Path, content_hash: str) -> None:
+    """AebenchError if the plan is not the one that a stage has computed by: before it writes."""
+    if not path.is_file() or file_hash(path) != content_hash:
+        raise AebenchError(f"{path}: changed while this stage ran; run `dvc repro` again")
+
+
 def needed(path: Path, made_by: str) -> None:
     """AebenchError that names the command which makes the file where it is not there."""
     if not path.is_file():

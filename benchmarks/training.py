@@ -213,7 +213,8 @@ def aebench(model: str, recipe: str) -> dict[str, float]:
     import torch
 
     from aebench.models import training
-    from aebench.models.device import execution, keep_freed_memory
+    from aebench.models.execution import execution
+    from aebench.models.process import keep_freed_memory
 
     settings = YAML(typ="safe").load(Path("params.yaml"))["train"] | {"epochs": EPOCHS}
     settings["batch_size"] = BATCH

@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
 from aebench.models.autoencoder import as_floats, build_autoencoder
-from aebench.models.device import execution, keep_freed_memory
+from aebench.models.execution import execution
+from aebench.models.process import keep_freed_memory
 from aebench.models.training import fit_by_gradient
 from aebench.plugins import load_plugins
 from aebench.schema import Recipe

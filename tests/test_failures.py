@@ -3,6 +3,7 @@
 import resource
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -28,6 +29,9 @@ class Model(nn.Module):
         self.decoder.append(nn.Unflatten(1, shape))
         self.fault = fault
 
+        self.note = 3 if fault == "note" else None
+        self.baseline = "best" if fault == "baseline" else None
+
     def loss(self, images):
         if self.fault == "grows":
             self.decoder.register_buffer("late", torch.zeros(1))
@@ -39,7 +43,8 @@ class Model(nn.Module):
             raise RuntimeError("CUDA error: all CUDA-capable devices are busy")
         if self.fault == "slow" and not os.path.exists("go"):
             open("training", "w").close()
-            time.sleep(600)
+            while not os.path.exists("go"):
+                time.sleep(0.05)
         loss = (self.decoder(self.encoder(images)) - images).square().mean()
         return loss * float("nan") if self.fault == "nan" else loss
 
@@ -68,20 +73,21 @@ def broken(light):
 
 
 def test_failed_models_are_rows_and_the_others_go_on(broken):
-    workspace = broken(
-        "nan", "raise", "code", "image", "refuse", "grows", good={"model": "light", "latent": 4}
-    )
+    faults = "nan", "raise", "code", "image", "refuse", "grows", "note", "baseline"
+    workspace = broken(*faults, good={"model": "light", "latent": 4})
     done = workspace.run("dvc", "repro")
-    assert "aebench: 6 of 7 runs failed" in done.stderr
+    assert "aebench: 8 of 9 runs failed" in done.stderr
     rows = workspace.rows()
     assert rows.pop("grows")["status"].startswith("failed: the trained state does not fit a newly")
     where = "failed: plugins/broken.py: model 'broken':"
     assert {run: row["status"] for run, row in rows.items()} == {
         "nan": "failed: the loss is nan in epoch 1",
-        "raise": "failed: ValueError: no such thing (broken.py:21)",
+        "raise": "failed: ValueError: no such thing (broken.py:24)",
         "code": f"{where} encoder returned (2, 5) for 2 images, expected (2, 4)",
         "image": f"{where} decoder returned (2, 1, 8, 4) for 2 codes, expected (2, 1, 8, 8)",
         "refuse": "failed: refused: not on a Monday",
+        "note": "failed: note is int; allowed: str",
+        "baseline": "failed: baseline is 'best'; allowed: pca, pixels",
         "good": "ok",
     }
     assert rows["nan"]["mse"] == "" and 0 < float(rows["good"]["mse"]) < 1
@@ -129,6 +135,26 @@ def test_full_disk_is_not_a_result(light):
     assert not list(light.folder.glob("r*s/one/0/*codes*"))
     light.run("dvc", "repro")
     assert light.rows()["one"]["status"] == "ok"
+
+
+def test_plan_that_changes_under_a_stage_is_not_recorded(broken):
+    workspace = broken("slow")
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    command = [sys.executable, "-m", "aebench", "train", "slow", "0"]
+    stage = subprocess.Popen(
+        command, cwd=workspace.folder, env=workspace.env, stderr=subprocess.PIPE, text=True
+    )
+    while not (workspace / "training").exists():
+        assert stage.poll() is None
+        time.sleep(0.05)
+    plan = workspace / "plan/slow/train.json"
+    plan.write_text(plan.read_text().replace('"latent": 4', '"latent": 5'))
+    (workspace / "go").touch()
+    _, error = stage.communicate()
+    assert stage.returncode == 1 and not list(workspace.folder.glob("r*s/slow/0/*"))
+    line = "plan/slow/train.json: changed while this stage ran; run `dvc repro` again"
+    assert error.splitlines()[-1] == f"aebench: error: {line}"
 
 
 @pytest.mark.parametrize("victim", ["stage", "dvc"])

@@ -459,6 +459,15 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     "the schema": ("schema.py", "Field(ge=1, ", "Field(ge=2, ", {"report"}),
     "a new verb": ("commands/new.py", "", "from aebench.models.training import trained\n", set()),
     "a column's name": ("records/knn.py", 'f"accuracy_{', 'f"score_{', {"report"}),
+    "words of progress": ("progress.py", ": loss {", ", loss {", set()),
+    "rule of precision": ("models/execution.py", '"amx_bf16" in flags', "False", {"train"}),
+    "mean of PSNR": (
+        "evaluation/quality.py",
+        "psnr(errors).mean()",
+        "psnr(errors).max()",
+        {"encode", "report"},
+    ),
+    "epochs that count": ("records/train.py", "epochs[1:] or epochs", "epochs", {"report"}),
     "a stage's print": ("stages/encode.py", "{run}: MSE", "{run}: test MSE", set()),
     "constant of the optimizer": (
         "models/optimizers.py",

@@ -116,6 +116,12 @@ def test_help_of_every_verb(capsys):
         assert f"usage: aebench {verb}" in capsys.readouterr().out
 
 
+def test_a_closed_pipe_is_no_failure_of_the_machine():
+    command = f"{sys.executable} -m aebench list | true"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
 def test_readme_is_short_and_complete():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150

@@ -176,6 +176,16 @@ def test_plugin_is_imported_again_only_after_a_change(light, tmp_path):
     assert imports() == 1
 
 
+def test_plan_is_the_same_bytes_in_every_process(baseline):
+    baseline.apart = True
+    found = set()
+    for seed in "12345":
+        baseline.env["PYTHONHASHSEED"] = seed
+        baseline.run("aebench", "plan")
+        found.add((baseline / "plan/sources.json").read_bytes())
+    assert len(found) == 1
+
+
 def test_k_above_the_training_set(light, folder_data):
     folder_data(count=1)  # 2 classes x 3 training images
     light.params(dataset="pets")

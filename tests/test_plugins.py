@@ -11,7 +11,7 @@ from conftest import LIGHT, ROOT
 
 from aebench.errors import Refused
 from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
-from aebench.models.device import convolves_2d
+from aebench.models.execution import convolves_2d
 from aebench.models.sizes import sizes
 from aebench.plugins import load_plugins
 from aebench.workspace import Workspace

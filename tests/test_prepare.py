@@ -121,6 +121,8 @@ def test_tiny_images_are_refused(light, folder_data):
         ("dict(train=(i, l), test=(i, l), classes=['a', 'b'])", "train labels: missing or unknown"),
         ("dict(train=(i, [0]), test=(i, l), classes=['a'])", "train is no pair of numpy arrays"),
         ("dict(train=(i, l), test=(i[..., :-1], l), classes=['a'])", "train images are (1, 9, 9)"),
+        ("dict(train=(i, l), test=(i, l), classes=[0])", "classes are [0]; allowed: a list of str"),
+        ("dict(train=None, test=(i, l), classes=['a'])", "train is no pair of numpy arrays"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )

@@ -15,7 +15,7 @@ from aebench.records.plan import DataPlan, EncodePlan, KnnPlan, ReportPlan, Sour
 from aebench.records.prepare import DataRecord, Prepared
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
-from aebench.schema import Recipe
+from aebench.schema import Knn, Recipe
 
 KINDS = {
     "plan/data.json": DataPlan,
@@ -89,6 +89,27 @@ def test_a_further_key_of_the_recipe_needs_no_other_edit(light, tmp_path):
     assert json.loads((light / "plan/one/train.json").read_text())["train"]["clip"] == 0.5
     assert light.rows()["one"]["clip"] == "0.5"
     assert "clip 0.5" in (light / "reports/report.md").read_text()
+
+
+def test_neutral_defaults_are_for_ever():
+    """A further key: add its default here, and never change it: older results hold at it."""
+    neutral = {
+        f"{kind.__name__}.{name}": field.default
+        for kind in (Recipe, Knn)
+        for name, field in kind.model_fields.items()
+        if not field.is_required()
+    }
+    assert neutral == {}
+
+
+def test_what_every_training_depends_on_keeps_its_form(finished):
+    """A key or a format more in meta.json would train every run again."""
+    content = json.loads((finished / "data/prepared/meta.json").read_text())
+    names = ["format", "shape", "classes", "num_train", "num_test", "data_hash", "examples"]
+    assert list(content) == names and content["format"] == 2
+    plan = json.loads((finished / "plan/mlp/train.json").read_text())
+    assert list(plan) == ["format", "model", "plugin", "build", "fingerprints", "train"]
+    assert plan["format"] == 1
 
 
 def test_the_recipe_says_how_the_report_words_it():

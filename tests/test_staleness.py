@@ -25,12 +25,12 @@ def test_nothing_is_stale_after_a_run(baseline):
 
 def test_settings_are_named_and_the_rest_follows(baseline):
     baseline.params(latent=16)
-    assert len(lines := check(baseline)) == 4
-    first, second, third, total = lines
+    first, second, third, report, total = check(baseline)
     assert first.startswith("train@mlp-0: latent 32 -> 16 (about ")
     assert second.startswith("encode@mlp-0: follows train@mlp-0 (about ")
     assert third.startswith("knn@mlp-0: follows encode@mlp-0 (about ")
-    assert total.startswith("3 stages are stale: about ")
+    assert report == "report: follows"
+    assert total.startswith("4 stages are stale or follow: at most about ")
     # Still so after the plan was written, though it is then the plan on the disk that is new.
     baseline.run("aebench", "plan")
     assert check(baseline)[0] == first
@@ -49,14 +49,53 @@ def test_files_of_a_plugin_are_named(baseline):
     path.write_text(path.read_text().replace("nn.GELU()", "nn.ReLU()"))
     lines = check(baseline)
     assert lines[0].startswith("train@cnn-latent10-0: plugins/_convolutions.py changed (about ")
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_images_are_told(baseline):
     baseline.params(image_size=16)
     first, second, *_ = check(baseline)
     assert first == "prepare: image_size None -> 16"
-    assert "-0: follows prepare (about " in second
+    assert "-0: follows prepare, if the images change (about " in second
+
+
+def test_what_only_the_report_shows(baseline):
+    baseline.params(runs={"pixels": {"model": "pixels"}})
+    assert check(baseline)[0].startswith("report: runs [")
+
+
+def test_a_chain_that_is_broken(baseline):
+    baseline.params(image_size=16)
+    baseline.run("aebench", "plan")
+    baseline.run("aebench", "prepare")
+    baseline.params(image_size=None)
+    baseline.run("aebench", "plan")
+    (baseline / "results/mlp/0/encode.json").write_text("{")
+    lines = check(baseline)
+    assert lines[0] == "prepare: image_size 16 -> None"
+    baseline.run("aebench", "prepare")
+    lines = check(baseline)
+    assert [line for line in lines if line.startswith("encode@mlp-0: no result")]
+    assert [line for line in lines if line.startswith("knn@mlp-0: follows encode@mlp-0")]
+
+
+def test_results_of_other_images_are_stale(baseline):
+    path = baseline / "results/data.json"
+    path.write_text(path.read_text().replace('"data_hash": "', '"data_hash": "0'))
+    assert [line for line in check(baseline) if "train is of other images" in line]
+
+
+def test_results_of_the_first_version_are_told(light):
+    shutil.copytree(ROOT / "tests/golden/results", light / "results")
+    (light / "results/mlp/0/train.json").unlink()
+    (light / "results/mlp/1/train.json").write_text("{")
+    light.params(runs={"mlp": {"model": "light"}}, seeds=[0, 1])
+    lines = check(light)
+    assert "encode@mlp-0: follows train@mlp-0 (no earlier time)" in lines
+    light.run("aebench", "plan")
+    path = light / "plugins/light.py"
+    path.write_text(path.read_text().replace("beta=1.0", "beta=2.0"))
+    light.run("aebench", "plan")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from aebench.models.autoencoder import Autoencoder
-from aebench.models.device import Execution, choose, convolves_2d, cpu_has_fast_bfloat16
+from aebench.models.device import Execution
+from aebench.models.execution import choose, convolves_2d, cpu_has_fast_bfloat16
 from aebench.models.optimizers import QUINTIC, orthogonal
 from aebench.models.training import fit_by_gradient
 from aebench.schema import Recipe

@@ -15,9 +15,12 @@ from aebench.stages.report import report
 from aebench.stages.train import train
 from aebench.workspace import Outs, Workspace
 
-HELPED = "from _width import WIDTH\n" + LIGHT.replace(
-    "nn.Linear(pixels, latent)", "MIDDLE"
-).replace("MIDDLE", "nn.Linear(pixels, WIDTH), nn.Linear(WIDTH, latent)")
+HELPED = (
+    "from _width import WIDTH\nfrom _far.width import FAR\nassert FAR == WIDTH\n"
+    + LIGHT.replace("nn.Linear(pixels, latent)", "MIDDLE").replace(
+        "MIDDLE", "nn.Linear(pixels, WIDTH), nn.Linear(WIDTH, latent)"
+    )
+)
 
 
 def test_two_workspaces_in_one_process(tmp_path):
@@ -26,6 +29,9 @@ def test_two_workspaces_in_one_process(tmp_path):
     for width in (5, 7):
         folder = make(tmp_path / str(width), params).folder
         (folder / "plugins/_width.py").write_text(f"WIDTH = {width}\n")
+        (folder / "plugins/_far").mkdir()
+        (folder / "plugins/_far/__init__.py").touch()
+        (folder / "plugins/_far/width.py").write_text(f"FAR = {width}\n")
         (folder / "plugins/light.py").write_text(HELPED)
         found.append(Workspace(folder))
     for stage in (plan, prepare, train, encode, knn, report):

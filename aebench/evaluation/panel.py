@@ -27,6 +27,8 @@ class Evaluated:
     probe_accuracy: float | None
     panel: dict[str, dict[str, float | None]]  # metric -> k -> accuracy
     health: dict[str, Any]
+    query_seconds: float  # of the headline's search, per query
+    bank_bytes: int
 
 
 def evaluated(
@@ -56,6 +58,8 @@ def evaluated(
         None if probed is None else accuracy(probed, truth),
         panel,
         latent_health(bank, found),
+        used.seconds / len(queries),
+        bank.nbytes,
     )
 
 

@@ -10,6 +10,11 @@ def mse(errors: np.ndarray) -> float:
     return float(errors.mean(dtype=np.float64))
 
 
+def mean_psnr(errors: np.ndarray) -> float:
+    """dB, the mean over images, from each image's mean squared error float32 (N,)."""
+    return float(psnr(errors).mean())
+
+
 def psnr(errors: np.ndarray) -> np.ndarray:
     """dB of each image's mean squared error, pixels in [0, 1]: float64 (...), 100 at most."""
     floor = 10 ** (-PSNR_CAP / 10)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels
 from aebench.models.device import deterministic, device, exact_float32
 from aebench.models.sizes import sizes
 from aebench.models.weights import restore
+from aebench.progress import bar
 from aebench.records.encode import Sizes
 from aebench.timing import Stopwatch, Usage
 
@@ -39,6 +39,7 @@ class Encoded:
     squared_errors: np.ndarray
     examples: np.ndarray
     sizes: Sizes
+    images_per_second: float  # encoder alone
 
 
 def encoded(
@@ -61,7 +62,8 @@ def encoded(
     autoencoder.to(device())
     codes_hash, used = write_codes(autoencoder, images, files)
     errors, pictures = reconstruct(autoencoder, images["test"], examples)
-    return Encoded(codes_hash, used, errors, pictures, found)
+    rate = sum(map(len, images.values())) / used.seconds
+    return Encoded(codes_hash, used, errors, pictures, found, rate)
 
 
 @torch.inference_mode()
@@ -76,7 +78,7 @@ def write_codes(
     pixels = encodes_pixels(autoencoder)
     for split, rows in images.items():
         file = files[split]
-        for start in tqdm(range(0, len(rows), BLOCK), f"encode {split}", leave=False, disable=None):
+        for start in bar(range(0, len(rows), BLOCK), f"encode {split}"):
             batch = as_floats(rows[start : start + BLOCK].to(device()))
             stopwatch = Stopwatch()
             codes = autoencoder.encoder(batch).contiguous().cpu()
@@ -106,7 +108,7 @@ def reconstruct(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The squared errors and the reconstructed examples of `Encoded`. `images`: of the test set."""
     errors = np.empty(len(images), np.float32)
-    for start in tqdm(range(0, len(images), BLOCK), "reconstruct", leave=False, disable=None):
+    for start in bar(range(0, len(images), BLOCK), "reconstruct"):
         batch = as_floats(images[start : start + BLOCK].to(device()))
         decoded = autoencoder.decoder(autoencoder.encoder(batch)).clamp(0, 1)
         errors[start : start + BLOCK] = (decoded.double() - batch).square().mean((1, 2, 3)).cpu()

@@ -46,6 +46,8 @@ def finished(
     if baseline not in (None, *BASELINES):
         raise Failure(f"baseline is {baseline!r}; allowed: {', '.join(BASELINES)}, or none")
     note = getattr(autoencoder, "note", None)
+    if note is not None and not isinstance(note, str):
+        raise Failure(f"note is {type(note).__name__}; allowed: str")
     return Trained(weights_bytes(autoencoder, shape), how, used, note, baseline, curve)
 
 

@@ -1,13 +1,11 @@
 """Training by gradient: the loop."""
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from aebench.errors import Failure
 from aebench.models.autoencoder import (
@@ -18,9 +16,11 @@ from aebench.models.autoencoder import (
     reconstruction_loss,
 )
 from aebench.models.closed_form import fit
-from aebench.models.device import FORMATS, Execution, deterministic, execution
+from aebench.models.device import FORMATS, Execution, deterministic
+from aebench.models.execution import execution
 from aebench.models.finish import Trained, finished
 from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
+from aebench.progress import bar, say_epoch
 from aebench.schema import Recipe
 from aebench.timing import Stopwatch, Usage
 
@@ -87,7 +87,7 @@ def fit_by_gradient(
         stopwatch = Stopwatch()
         shuffled = torch.from_numpy(random.permutation(len(images))).to(how.device)
         total = torch.zeros((), device=how.device)
-        for step in tqdm(range(steps), f"epoch {epoch}/{epochs}", leave=False, disable=None):
+        for step in bar(range(steps), f"epoch {epoch}/{epochs}"):
             # uint8 until here: 1/4 of the bytes, and no DataLoader, which takes 10 ms a batch.
             batch = as_floats(images[shuffled[step * batch_size : (step + 1) * batch_size]])
             if recipe.horizontal_flip and random.integers(2):
@@ -114,6 +114,5 @@ def fit_by_gradient(
         curve.append((mean, used))
         if not math.isfinite(mean):
             raise Failure(f"the loss is {mean} in epoch {epoch}")
-        if not sys.stderr.isatty():
-            print(f"epoch {epoch}/{epochs}: loss {mean:.5f}, {used.seconds:.1f} s", flush=True)
+        say_epoch(epoch, epochs, mean, used.seconds)
     return curve

@@ -46,7 +46,8 @@ class EncodeRecord(StageResult):
     @classmethod
     def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
         """From format 1: sizes stood in train.json."""
-        train = json.loads((path.parent / "train.json").read_bytes())
-        sizes = {k: train[k] for k in Sizes.model_fields if k in train} or None
+        train = path.parent / "train.json"
+        counted = json.loads(train.read_bytes()) if train.is_file() else {}
+        sizes = {k: counted[k] for k in Sizes.model_fields if k in counted} or None
         plan = plan_of_format_1(path, "encode", content["plan_hash"])
         return renamed_origin(content) | {"plan": plan, "sizes": sizes}

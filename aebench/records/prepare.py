@@ -9,7 +9,10 @@ from aebench.records.record import Planned, Record, internal
 
 
 class Prepared(Record):
-    """data/prepared/meta.json: content only, so that every source of a data set gives one."""
+    """data/prepared/meta.json: content only, so that every source of a data set gives one.
+
+    All training depends on its bytes: `format` and the keys stay.
+    """
 
     FORMAT: ClassVar[int] = 2
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aebench.errors import AebenchError
 
@@ -34,13 +34,22 @@ class Record(Part):
         AebenchError that names the command which makes the file: where it is not there, is not
         whole, or is of a later version of aebench.
         """
+        return cls.read_with_hash(path, made_by)[0]
+
+    @classmethod
+    def read_with_hash(cls, path: Path, made_by: str) -> tuple[Self, str]:
+        """As `read`, and the SHA-256 of the very bytes that were read."""
         try:
-            content = json.loads(path.read_bytes())
+            content = path.read_bytes()
         except FileNotFoundError:
             raise AebenchError(f"{path}: not there; run `{made_by}` first") from None
+        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise AebenchError(f"{path}: not readable ({error.strerror}); mend that") from None
+        try:
+            value = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise AebenchError(f"{path}: not JSON ({error}); run `{made_by}` again") from None
-        return cls.of(content, path, made_by)
+        return cls.of(value, path, made_by), sha256(content)
 
     @classmethod
     def of(cls, content: Any, path: Path, made_by: str) -> Self:
@@ -57,7 +66,7 @@ class Record(Part):
             for version in range(found, cls.FORMAT):
                 content = cls.upgraded(content, version, path)
             return cls.model_validate(content | {"format": cls.FORMAT})
-        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AebenchError(f"{path}: {fault(error)}; run `{made_by}` again") from None
 
     @classmethod
@@ -75,6 +84,14 @@ class Planned(Record):
     """A result that says of which plan it is."""
 
     plan_hash: str = Field(json_schema_extra={"column": False})  # SHA-256 of the plan's file
+
+    @field_validator("plan", mode="before", check_fields=False)
+    @classmethod
+    def known_plan(cls, plan: Any) -> Any:
+        """The plan that the result holds, if its format, which stays, is the known one."""
+        if isinstance(plan, dict) and plan.get("format", Record.FORMAT) != Record.FORMAT:
+            raise ValueError(f"of a later aebench (format {plan['format']})")
+        return plan
 
     def is_of(self, plan: bytes | str) -> bool:
         """Whether it is the result of this plan: the content of its file, or that one's SHA-256."""

@@ -1,5 +1,7 @@
 """What `train` says of a trained run: results/<run>/<seed>/train.json."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -10,6 +12,26 @@ from aebench.records.record import StageResult, internal
 
 Baseline = Literal["pca", "pixels"]  # what the others are held against
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+
+
+def timed(epochs: Sequence[Any]) -> Sequence[Any]:
+    """Those whose times count: all but the first; of one: that one."""
+    return epochs[1:] or epochs
+
+
+def epoch_figures(all_epoch_seconds: Sequence[float]) -> dict[str, Any]:
+    """epoch_seconds: the median of the epochs that count, and the spread.
+
+    The spread is the median absolute deviation from that median; blank for a single epoch.
+    """
+    seconds = timed(all_epoch_seconds)
+    median = statistics.median(seconds) if seconds else None
+    spread = statistics.median(abs(s - median) for s in seconds) if seconds[1:] and median else None
+    return {
+        "epoch_seconds": median,
+        "epoch_seconds_mad": spread,
+        "epochs_timed": len(seconds) if seconds else None,
+    }
 
 
 class TrainRecord(StageResult):

@@ -9,7 +9,7 @@ from aebench.records.encode import EncodeRecord
 from aebench.records.plan import EncodePlan
 from aebench.records.prepare import Prepared
 from aebench.timing import facts
-from aebench.workspace import Outs, Workspace, add_run_and_seed, file_hash, needed
+from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, file_hash, needed
 
 SPLITS = ("train", "test")
 
@@ -34,12 +34,13 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
     """
     import torch
 
-    from aebench.models.device import device, gpu_name, keep_freed_memory
+    from aebench.models.device import device
+    from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.provenance import Clock
 
     clock = Clock(workspace)
     plan_file = workspace.plan_path(run, "encode")
-    plan = EncodePlan.read(plan_file, "aebench plan")
+    plan, plan_hash = EncodePlan.read_with_hash(plan_file, "aebench plan")
     meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
     weights = workspace.run_path(run, seed, "weights.safetensors")
     needed(weights, f"aebench train {run} {seed}")
@@ -63,13 +64,14 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
             precision="float32",
         )
         record = EncodeRecord(
-            plan_hash=file_hash(plan_file),
+            plan_hash=plan_hash,
             plan=plan,
             data_hash=meta.data_hash,
             weights_hash=file_hash(weights),
             provenance=origin,
             **found,
         )
+        check_unchanged(plan_file, plan_hash)
         outs.write(workspace.result_path(run, seed, "encode.json"), record.json_bytes())
 
 
@@ -87,7 +89,7 @@ def computed(
     import numpy as np
     import torch
 
-    from aebench.evaluation.quality import mse, psnr
+    from aebench.evaluation.quality import mean_psnr, mse
     from aebench.models.encoding import encoded
     from aebench.plugins import load_model
 
@@ -109,8 +111,8 @@ def computed(
         "status": "ok",
         "codes_hash": result.codes_hash,
         "mse": mse(result.squared_errors),
-        "psnr": float(psnr(result.squared_errors).mean()),
+        "psnr": mean_psnr(result.squared_errors),
         "sizes": result.sizes,
-        "encode_images_per_second": (meta.num_train + meta.num_test) / result.used.seconds,
+        "encode_images_per_second": result.images_per_second,
         "timing": facts([result.used]),
     }

@@ -7,7 +7,7 @@ from aebench.errors import AebenchError
 from aebench.records.knn import KnnRecord
 from aebench.records.plan import KnnPlan
 from aebench.records.prepare import Prepared
-from aebench.workspace import Outs, Workspace, add_run_and_seed, file_hash, needed
+from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, needed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
 
     clock = Clock(workspace)
     plan_file = workspace.plan_path(run, "knn")
-    plan = KnnPlan.read(plan_file, "aebench plan")
+    plan, plan_hash = KnnPlan.read_with_hash(plan_file, "aebench plan")
     meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
     codes = workspace.run_path(run, seed, "train_codes.npy")
     needed(codes, f"aebench encode {run} {seed}")
@@ -51,12 +51,13 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
             np.save(outs.open(outcomes_path), outcomes)
         packages = ["numpy", PACKAGES[plan.knn.backend]]
         record = KnnRecord(
-            plan_hash=file_hash(plan_file),
+            plan_hash=plan_hash,
             plan=plan,
             data_hash=meta.data_hash,
             provenance=clock.provenance(packages, seed=seed, threads=threads(), blas=kernels()),
             **found,
         )
+        check_unchanged(plan_file, plan_hash)
         outs.write(workspace.result_path(run, seed, "knn.json"), record.json_bytes())
 
 
@@ -98,8 +99,8 @@ def computed(
         "accuracy": result.accuracy,
         "probe_accuracy": result.probe_accuracy,
         "knn_seconds": result.used.seconds,
-        "query_seconds": result.used.seconds / len(truth),
-        "bank_bytes": codes[0].nbytes,
+        "query_seconds": result.query_seconds,
+        "bank_bytes": result.bank_bytes,
         "panel": result.panel,
         "timing": facts([result.used]),
         **result.health,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from aebench.errors import AebenchError
 from aebench.records.plan import DataPlan, KnnPlan
 from aebench.records.prepare import DataRecord, Prepared
-from aebench.workspace import Outs, Workspace, data_root, file_hash
+from aebench.workspace import Outs, Workspace, check_unchanged, data_root
 
 if TYPE_CHECKING:
     from aebench.datasets import Images
@@ -27,7 +27,7 @@ def prepare(workspace: Workspace) -> None:
 
     clock = Clock(workspace)
     plan_file = workspace.plan / "data.json"
-    plan = DataPlan.read(plan_file, "aebench plan")
+    plan, plan_hash = DataPlan.read_with_hash(plan_file, "aebench plan")
     dataset = None
     if plan.source != "folder":
         _, datasets = load_plugin(workspace, plan.source)
@@ -48,12 +48,13 @@ def prepare(workspace: Workspace) -> None:
         data_hash=images.data_hash,
         examples=images.examples,
     )
+    check_unchanged(plan_file, plan_hash)
     save(workspace, images, meta)
     with Outs() as outs:
         np.save(outs.open(workspace.results / "examples.npy"), test[images.examples])
         record = DataRecord(
             **meta.model_dump(exclude={"format"}),
-            plan_hash=file_hash(plan_file),
+            plan_hash=plan_hash,
             plan=plan,
             dataset=plan.dataset,
             source=plan.source,

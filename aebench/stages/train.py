@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from aebench.errors import failure_reason
 from aebench.records.plan import TrainPlan
 from aebench.records.prepare import Prepared
-from aebench.records.train import BASELINES, TrainRecord
-from aebench.timing import epoch_times
-from aebench.workspace import Outs, Workspace, add_run_and_seed, file_hash
+from aebench.records.train import BASELINES, TrainRecord, epoch_figures, timed
+from aebench.timing import facts
+from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +37,13 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     import numpy as np
     import torch
 
-    from aebench.models.device import gpu_name, keep_freed_memory
+    from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.plugins import load_model
     from aebench.provenance import Clock
 
     clock = Clock(workspace)
     plan_file = workspace.plan_path(run, "train")
-    plan = TrainPlan.read(plan_file, "aebench plan")
+    plan, plan_hash = TrainPlan.read_with_hash(plan_file, "aebench plan")
     meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
     # Mapped, whatever its size; "c" because torch warns of memory that it must not write.
     images = torch.from_numpy(np.load(workspace.prepared / "train_images.npy", mmap_mode="c"))
@@ -62,7 +62,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     threads = torch.get_num_threads()
     record = TrainRecord(
         status=status,
-        plan_hash=file_hash(plan_file),
+        plan_hash=plan_hash,
         plan=plan,
         data_hash=meta.data_hash,
         weights_hash=hashlib.sha256(weights).hexdigest(),
@@ -71,6 +71,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
             ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
         ),
     )
+    check_unchanged(plan_file, plan_hash)
     with Outs() as outs:
         outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
         outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
@@ -91,7 +92,11 @@ def computed(
 
 def figures(result: "Trained") -> dict[str, Any]:
     """What train.json says of the trained model."""
-    return epoch_times([used for _, used in result.curve]) | {
+    usages = [used for _, used in result.curve]
+    seconds = [used.seconds for used in usages]
+    return epoch_figures(seconds) | {
+        "all_epoch_seconds": seconds,
+        "timing": facts(timed(usages)),
         "losses": [loss for loss, _ in result.curve],
         "train_seconds": result.used.seconds,
         "train_contended": result.used.contended,
