@@ -87,7 +87,7 @@ def test_failed_models_are_rows_and_the_others_go_on(broken):
         "image": f"{where} decoder returned (2, 1, 8, 4) for 2 codes, expected (2, 1, 8, 8)",
         "refuse": "failed: refused: not on a Monday",
         "note": "failed: note is int; allowed: str",
-        "baseline": "failed: baseline is 'best'; allowed: pca, pixels",
+        "baseline": "failed: baseline is 'best'; allowed: pca, pixels, or none",
         "good": "ok",
     }
     assert rows["nan"]["mse"] == "" and 0 < float(rows["good"]["mse"]) < 1

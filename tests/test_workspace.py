@@ -17,8 +17,8 @@ from aebench.workspace import Outs, Workspace
 
 HELPED = (
     "from _width import WIDTH\nfrom _far.width import FAR\nassert FAR == WIDTH\n"
-    + LIGHT.replace("nn.Linear(pixels, latent)", "MIDDLE").replace(
-        "MIDDLE", "nn.Linear(pixels, WIDTH), nn.Linear(WIDTH, latent)"
+    + LIGHT.replace(
+        "nn.Linear(pixels, latent)", "nn.Linear(pixels, WIDTH), nn.Linear(WIDTH, latent)"
     )
 )
 

@@ -89,9 +89,11 @@ class Planned(Record):
     @classmethod
     def known_plan(cls, plan: Any) -> Any:
         """The plan that the result holds, if its format, which stays, is the known one."""
-        if isinstance(plan, dict) and plan.get("format", Record.FORMAT) != Record.FORMAT:
+        if not isinstance(plan, dict):
+            return plan
+        if plan.get("format", Record.FORMAT) != Record.FORMAT:
             raise ValueError(f"of a later aebench (format {plan['format']})")
-        return plan
+        return plan | {"format": Record.FORMAT}
 
     def is_of(self, plan: bytes | str) -> bool:
         """Whether it is the result of this plan: the content of its file, or that one's SHA-256."""

@@ -30,7 +30,7 @@ def epoch_figures(all_epoch_seconds: Sequence[float]) -> dict[str, Any]:
     return {
         "epoch_seconds": median,
         "epoch_seconds_mad": spread,
-        "epochs_timed": len(seconds) if seconds else None,
+        "epochs_timed": len(seconds),
     }
 
 

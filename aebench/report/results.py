@@ -194,14 +194,9 @@ def row(
         "status": failed[0] if failed else "ok",
     }
     recipe = train.plan.train.model_dump() if train.plan.train else {}
-    found = (
-        scalars(train)
-        | epoch_figures(train.all_epoch_seconds)
-        | sizes(encode.sizes)
-        | scalars(encode)
-        | scalars(knn)
-        | named
-    )
+    found = scalars(train) | sizes(encode.sizes) | scalars(encode) | scalars(knn) | named
+    if train.status == "ok":
+        found |= epoch_figures(train.all_epoch_seconds)
     for stage, record in zip(PER_RUN, (train, encode, knn), strict=True):
         found |= scalars(record.timing, f"{TIMED[stage]}_")
         found |= origin_columns(stage, record.provenance)
