@@ -33,6 +33,10 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
             f"unknown run {run!r}{nearest(run, known)}; "
             f"runs: {', '.join(known) or 'none: run `dvc repro` in the workspace first'}"
         )
+    seeds = sorted(path.parent.name for path in found.results.glob(f"{run}/*/train.json"))
+    if str(seed) not in seeds:
+        have = f"seeds: {', '.join(seeds)}" if seeds else "run `dvc repro`"
+        raise AebenchError(f"run {run!r} has no result of seed {seed}; {have}")
     result = TrainRecord.read(found.result_path(run, seed, "train.json"), "dvc repro")
     if not result.is_of(plan_file.read_bytes()):
         raise AebenchError(f"run {run!r} was trained with other settings; run `dvc repro`")
@@ -53,6 +57,8 @@ def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tenso
     """
     import torch
 
+    if not Path(folder).is_dir():
+        raise AebenchError(f"{folder}: no such folder")
     paths = images_below(folder)
     if not paths:
         raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")

@@ -40,16 +40,18 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
             why = f"follows {above}" if above else stage_reason(stage, found, data, new, code)
             if why:
                 above = f"{stage}@{run}-{seed}"
-                times.append(estimate(results, run, stage, new))
+                # Of other images the earlier times say nothing.
+                times.append(None if reason else estimate(results, run, stage, new))
                 lines.append(f"{above}: {why} ({in_words(times[-1])})")
     if why := "follows" if lines else report_reason(workspace, shown, code):
         lines.append(f"report: {why}")
     if len(lines) == 0:
         return ["no result is stale"]
-    untimed = times.count(None)
-    unknown = f", and {untimed} without an earlier time" if untimed else ""
-    most = in_words(sum(seconds or 0 for seconds in times)).replace("about", "at most about")
-    return [*lines, f"{len(lines)} stages are stale or follow: {most}{unknown}"]
+    known = [seconds for seconds in times if seconds is not None]
+    most = f"at most {in_words(sum(known))}" if known else in_words(None)
+    if known and len(known) < len(times):
+        most += f", and {len(times) - len(known)} without an earlier time"
+    return [*lines, f"{len(lines)} stages are stale or follow: {most}"]
 
 
 def in_words(seconds: float | None) -> str:
@@ -140,6 +142,10 @@ def differences(
             yield changed_code(key, code.get(was or ""), code.get(now or ""))
         elif key == "files":
             yield "files of the folder changed"
+        elif key not in new:
+            yield f"{key} is not used any more"
+        elif key not in old:
+            yield f"{key} is new ({now!r})"
         else:
             yield f"{key} {was!r} -> {now!r}"
 

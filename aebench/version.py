@@ -91,11 +91,12 @@ def warn_of_other_version(workspace: Workspace) -> None:
     """Say on standard error that the installed aebench ships other files than the workspace's."""
     try:
         record = read_record(workspace.root)
-        if record is None or record.version == installed() or not outdated(record):
+        if record is None or not outdated(record):
             return
         text = (
-            f"this workspace was made by aebench {record.version}, {installed()} is installed; "
-            "see what differs: aebench init --upgrade"
+            f"this workspace has the files of aebench {record.version}, those of the installed "
+            f"{installed()} differ; to see how, and to take over what nobody changed: "
+            "aebench init --upgrade"
         )
     except AebenchError as error:
         text = str(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Workspace
 
 from aebench.errors import AebenchError
 from aebench.records.encode import EncodeRecord
@@ -32,12 +32,18 @@ def test_results_of_the_first_version_are_rendered_as_ever():
         assert found[name].decode() == (GOLDEN / "reports" / name).read_text(), name
 
 
-def test_report_command_renders_a_folder(light):
-    done = light.run("aebench", "report", "--results", str(GOLDEN))
+def test_report_command_renders_a_folder(light, tmp_path):
+    done = light.run("aebench", "report", "--results", str(GOLDEN), ok=False)
+    assert "reports: would be replaced, and is this workspace's own" in done.stderr
+    folder = Workspace(tmp_path)
+    done = folder.run("aebench", "report", "--results", str(GOLDEN))
     assert done.stderr == "aebench: 2 of 20 runs failed\n"
-    text = (light / "reports/report.md").read_bytes()
+    assert done.stdout.startswith("wrote reports/report.md")
+    text = (folder / "reports/report.md").read_bytes()
     assert text == (GOLDEN / "reports/report.md").read_bytes()
-    assert (light / "reports/figures/reconstructions.png").stat().st_size > 1000
+    assert (folder / "reports/figures/reconstructions.png").stat().st_size > 1000
+    done = folder.run("aebench", "report", "--results", "nope", ok=False)
+    assert done.stderr.startswith("aebench: error: nope: no such folder")
 
 
 def test_each_file_is_read_once():

@@ -56,7 +56,7 @@ def test_images_are_told(baseline):
     baseline.params(image_size=16)
     first, second, *_ = check(baseline)
     assert first == "prepare: image_size None -> 16"
-    assert "-0: follows prepare, if the images change (about " in second
+    assert "-0: follows prepare, if the images change (no earlier time" in second
 
 
 def test_what_only_the_report_shows(baseline):

@@ -42,7 +42,7 @@ def test_elsewhere_a_tolerance_decides(baseline):
 def test_what_cannot_be_verified_is_said_in_a_line(baseline):
     for arguments, words in (
         (["ml"], "unknown run 'ml' (did you mean 'mlp'?)"),
-        (["mlp", "7"], "results/mlp/7/train.json: not there; run `dvc repro` first"),
+        (["mlp", "7"], "run 'mlp' has no seed 7; seeds: 0"),
     ):
         (line,) = baseline.run("aebench", "verify", *arguments, ok=False).stderr.splitlines()
         assert words in line

@@ -22,6 +22,7 @@ from aebench.version import (
     read_record,
     shipped,
     template,
+    warn_of_other_version,
 )
 from aebench.workspace import Outs, Workspace
 
@@ -73,6 +74,8 @@ def told_in_a_line(root: Path) -> Iterator[None]:
     """Turn what the system refuses into an AebenchError."""
     try:
         yield
+    except BrokenPipeError:  # `| head` has seen enough
+        raise
     except OSError as error:
         what = f"{error.filename or root}: {error.strerror or error}"
         raise AebenchError(f"{what}; mend it and run `aebench init` again") from None
@@ -80,7 +83,7 @@ def told_in_a_line(root: Path) -> Iterator[None]:
 
 def make(root: Path) -> None:
     """Write what is missing, and say it."""
-    for folder in (root, root / "plugins"):
+    for folder in (*root.parents[::-1], root, root / "plugins"):
         if os.path.lexists(folder) and not folder.is_dir():
             raise AebenchError(f"{folder}: got a file, allowed: a folder; choose another name")
     git, dvc = program("git"), program("dvc")
@@ -95,6 +98,7 @@ def make(root: Path) -> None:
     if RECORD in contents:
         lines.append(f"wrote {root / RECORD}: the version these files are of")
     print("\n".join(lines or [f"{root}: nothing to write, everything is there"]))
+    warn_of_other_version(Workspace(root))
 
 
 def program(name: str) -> str:
@@ -258,7 +262,7 @@ def bring_up(root: Path) -> None:
     for name, state in states.items():
         if state != State.SAME:
             print(f"{state}: {root / name}{advice(state, root, name)}")
-    print(summary(states, now.version))
+    print(summary(states, now.version, record))
 
 
 def states_of(root: Path, record: Record | None, ours: dict[str, bytes]) -> dict[str, State]:
@@ -306,10 +310,11 @@ def advice(state: State, root: Path, name: str) -> str:
     return f"; to have it again: {inside}aebench init" if state == State.GONE else ""
 
 
-def summary(states: dict[str, State], version: str) -> str:
-    """How many files have which state."""
+def summary(states: dict[str, State], version: str, record: Record | None) -> str:
+    """From which version to which, and how many files have which state."""
+    before = f"{record.version} -> " if record and record.version != version else ""
     counts = [f"{count} {state}" for state, count in Counter(states.values()).items()]
-    return f"aebench {version}: {'; '.join(counts)}"
+    return f"aebench {before}{version}: {'; '.join(counts)}"
 
 
 def next_command(root: Path) -> str:

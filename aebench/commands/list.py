@@ -48,7 +48,9 @@ def datasets(registry: Registry) -> Rows:
     root = data_root()
     rows = [[name, d.plugin.name] for name, d in sorted(registry.datasets.items())]
     folders = sorted(path.parent for path in root.glob("*/train") if path.is_dir())
-    return rows + [[folder.name, str(folder)] for folder in folders]
+    found = {folder.name: folder for folder in folders}
+    rows = [[name, where] for name, where in rows if name not in found]  # the folder wins
+    return rows + [[name, str(folder)] for name, folder in found.items()]
 
 
 def pins(run: dict[str, Any]) -> str:

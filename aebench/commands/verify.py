@@ -76,6 +76,8 @@ def verify(workspace: Workspace, run: str, seed: int | None) -> None:
         known = ", ".join(plan.runs)
         raise AebenchError(f"unknown run {run!r}{nearest(run, plan.runs)}; runs: {known}")
     seed = plan.seeds[0] if seed is None else seed
+    if seed not in plan.seeds:
+        raise AebenchError(f"run {run!r} has no seed {seed}; seeds: {str(plan.seeds)[1:-1]}")
     name = f"run {run!r}, seed {seed}"
     old = results(workspace, run, seed)
     if old.failed:

@@ -59,6 +59,9 @@ def gather(folders: Sequence[Path]) -> Results:
 
 def places_of(folders: Sequence[Path]) -> list[Place]:
     """Each folder once, called by as much of its path as it takes; a single one by nothing."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise AebenchError(f"{folder}: no such folder; allowed: a workspace or its results/")
     paths = [path / "results" if (path / "results").is_dir() else path for path in folders]
     paths = list(dict.fromkeys(path.resolve() for path in paths))
     homes = [path.parent if path.name == "results" else path for path in paths]

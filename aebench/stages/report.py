@@ -24,6 +24,12 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
     from aebench.report.render import files
     from aebench.report.results import read_results
 
+    if results and (workspace.root / "dvc.yaml").is_file():
+        raise AebenchError(
+            f"{workspace.reports}: would be replaced, and is this workspace's own; write the "
+            "common report in another folder: mkdir common && cd common && aebench report "
+            "--results ..."
+        )
     found = gather(results) if results else read_results(workspace)
     experiment = os.environ.get("DVC_EXP_NAME")
     contents = {
@@ -36,6 +42,8 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
             outs.write(path, content)
     for old in set(figures.glob("*.png")) - contents.keys():
         old.unlink()
+    if results:
+        print(f"wrote {workspace.reports / 'report.md'}, results.csv, metrics.json and figures/")
     failed = [result for result in found.results if not result.ok]
     if failed:
         print(f"aebench: {len(failed)} of {len(found.results)} runs failed", file=sys.stderr)
