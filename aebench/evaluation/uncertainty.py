@@ -106,18 +106,12 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return result
 
 
-def tie_group(values: Sequence[np.ndarray], largest: bool) -> list[int]:
+def tied(means: Sequence[float], p_of: Callable[[int, int], float], largest: bool) -> list[int]:
     """The index of the best mean, then of those that are not significantly worse.
 
-    `values`: per model float64 (seeds, images). Holm's correction is over all pairs of models, as
-    the best is chosen on the same images.
+    `p_of(i, j)`: the p of equal means of models i and j < i. Holm's correction is over all pairs of
+    models, as the best is chosen on the same images.
     """
-    means = [float(v.mean()) for v in values]
-    return tied(means, lambda i, j: p_value(values[i], values[j]), largest)
-
-
-def tied(means: Sequence[float], p_of: Callable[[int, int], float], largest: bool) -> list[int]:
-    """`tie_group` from the models' means and `p_of(i, j)`, the p of models i and j < i."""
     best = int(np.argmax(means) if largest else np.argmin(means))
     pairs = [(i, j) for i in range(len(means)) for j in range(i)]
     adjusted = holm([p_of(i, j) for i, j in pairs])

@@ -1,5 +1,6 @@
 """What `knn` says of the search among a run's codes: results/<run>/<seed>/knn.json."""
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,9 @@ RENAMED = {
     "dead_dimensions": "collapsed_dimensions",
     "norm_spread": "norm_coefficient_of_variation",
 }
+
+
+PANEL_COLUMN = re.compile(r"accuracy_(.+)_k(\d+)")  # of results.csv: see `panel_columns`
 
 
 class KnnRecord(StageResult):

@@ -1,13 +1,13 @@
 """Whether another protocol of the search, or a probe, would rank the runs in another order."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from scipy import stats
 
 from aebench.evaluation.uncertainty import of_accuracies
+from aebench.records.knn import PANEL_COLUMN
 from aebench.report.configurations import Configuration
 from aebench.report.document import Cell, Format, Header, Note, Paragraph, Section, Strong, Table
 from aebench.report.results import Result
@@ -15,7 +15,6 @@ from aebench.report.tables import PROBE, RUN
 from aebench.report.ties import Ties
 
 PERCENT = Format("{:.2f}", 100)
-CELL = re.compile(r"accuracy_(.+)_k(\d+)")
 
 
 class PanelCell(NamedTuple):
@@ -39,7 +38,7 @@ class PanelCell(NamedTuple):
 def panel_cells(results: Sequence[Result]) -> list[PanelCell]:
     """Those that any of the results has, in their order."""
     columns = dict.fromkeys(column for result in results for column in result.columns)
-    matches = ((column, CELL.fullmatch(column)) for column in columns)
+    matches = ((column, PANEL_COLUMN.fullmatch(column)) for column in columns)
     return [PanelCell(column, *match.groups()) for column, match in matches if match]
 
 
