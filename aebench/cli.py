@@ -102,13 +102,15 @@ def module_of(verb: str) -> ModuleType:
 
 
 def parser(arguments: list[str]) -> argparse.ArgumentParser:
-    """A sub-command for each verb; only the module of the verb that is asked for is imported."""
+    """A sub-command for each verb, or the one that is asked for: its module alone is imported."""
     found = argparse.ArgumentParser(prog="aebench", description="Benchmark image autoencoders.")
     commands = found.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, path in verbs().items():
+    known = verbs()
+    asked = {verb: known[verb] for verb in arguments[:1] if verb in known}
+    for verb, path in (asked or known).items():
         summary = first_line_of_docstring(path)
         command = commands.add_parser(verb, help=summary, description=summary)
-        if arguments[:1] == [verb] and (add := getattr(module_of(verb), "add_arguments", None)):
+        if asked and (add := getattr(module_of(verb), "add_arguments", None)):
             add(command)
     return found
 

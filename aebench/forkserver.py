@@ -81,6 +81,7 @@ def serve(path: Path, dvc: int, module: str) -> None:
     """Fork a process for each request until DVC is gone or nothing was asked for a while."""
     gc.disable()
     import torch  # noqa: F401  # what this server is for
+    from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
 
     gc.freeze()  # a collection in a fork would copy every page it marks
     gc.enable()

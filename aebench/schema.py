@@ -14,7 +14,7 @@ Backend = Literal["faiss", "sklearn"]
 class Section(BaseModel):
     """Strict: no coercion (`100.0` is not an integer), no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class Recipe(Section):
@@ -48,7 +48,7 @@ class Knn(Section):
 class Run(BaseModel):
     """One entry under `runs`: what it pins. Further keys are options of its model."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
     model: str
     latent: Annotated[int, Field(ge=1)] | None = None

@@ -13,7 +13,8 @@ from aebench.errors import AebenchError
 class Part(BaseModel):
     """A piece of a record: no unknown keys, no NaN, no infinity."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    # Built when first used: a stage imports more records than it reads.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 def sha256(content: bytes) -> str:

@@ -2,14 +2,14 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aebench.errors import Failure, failure_reason
-from aebench.records.encode import EncodeRecord
-from aebench.records.plan import EncodePlan
-from aebench.records.prepare import Prepared
-from aebench.timing import facts
 from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, file_hash, needed
+
+if TYPE_CHECKING:
+    from aebench.records.plan import EncodePlan
+    from aebench.records.prepare import Prepared
 
 SPLITS = ("train", "test")
 
@@ -37,6 +37,9 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
     from aebench.models.device import device
     from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.provenance import Clock
+    from aebench.records.encode import EncodeRecord
+    from aebench.records.plan import EncodePlan
+    from aebench.records.prepare import Prepared
 
     clock = Clock(workspace)
     plan_file = workspace.plan_path(run, "encode")
@@ -83,7 +86,7 @@ def out_paths(workspace: Workspace, run: str, seed: int) -> dict[str, Any]:
 
 
 def computed(
-    workspace: Workspace, run: str, seed: int, plan: EncodePlan, meta: Prepared, outs: Outs
+    workspace: Workspace, run: str, seed: int, plan: "EncodePlan", meta: "Prepared", outs: Outs
 ) -> dict[str, Any]:
     """What encode.json says, after the arrays were written. Failure where the model failed."""
     import numpy as np
@@ -92,6 +95,7 @@ def computed(
     from aebench.evaluation.quality import mean_psnr, mse
     from aebench.models.encoding import encoded
     from aebench.plugins import load_model
+    from aebench.timing import facts
 
     weights = workspace.run_path(run, seed, "weights.safetensors")
     if weights.stat().st_size == 0:

@@ -6,10 +6,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import failure_reason
-from aebench.records.plan import TrainPlan
-from aebench.records.prepare import Prepared
-from aebench.records.train import BASELINES, TrainRecord, epoch_figures, timed
-from aebench.timing import facts
 from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged
 
 if TYPE_CHECKING:
@@ -17,6 +13,8 @@ if TYPE_CHECKING:
 
     from aebench.models.finish import Trained
     from aebench.plugins import Model
+    from aebench.records.plan import TrainPlan
+    from aebench.records.prepare import Prepared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +38,9 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.plugins import load_model
     from aebench.provenance import Clock
+    from aebench.records.plan import TrainPlan
+    from aebench.records.prepare import Prepared
+    from aebench.records.train import BASELINES, TrainRecord
 
     clock = Clock(workspace)
     plan_file = workspace.plan_path(run, "train")
@@ -78,7 +79,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
 
 
 def computed(
-    model: "Model", plan: TrainPlan, meta: Prepared, images: "Tensor", seed: int
+    model: "Model", plan: "TrainPlan", meta: "Prepared", images: "Tensor", seed: int
 ) -> "Trained":
     """The trained model: by its closed form or by gradient."""
     if plan.train is None:
@@ -92,6 +93,9 @@ def computed(
 
 def figures(result: "Trained") -> dict[str, Any]:
     """What train.json says of the trained model."""
+    from aebench.records.train import epoch_figures, timed
+    from aebench.timing import facts
+
     usages = [used for _, used in result.curve]
     seconds = [used.seconds for used in usages]
     return epoch_figures(seconds) | {
