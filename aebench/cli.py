@@ -57,7 +57,8 @@ def run(arguments: list[str]) -> int:
     parsed = vars(parser(arguments).parse_args(arguments))
     verb = parsed.pop("verb")
     workspace = Workspace()
-    if verb in STAGES:
+    # Of DVC's many stages the first one says it.
+    if verb in STAGES and (verb == STAGES[0] or "DVC_STAGE" not in os.environ):
         warn_of_other_version(workspace)
     try:
         getattr(module_of(verb), function_name(verb))(workspace, **parsed)

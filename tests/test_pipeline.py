@@ -134,6 +134,9 @@ def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
     assert executed(baseline, "dvc", "repro") == {"plan"}
     edit("report/render.py", "what a representation costs", "what codes cost")
     assert executed(baseline, "dvc", "repro") == {"plan", "report"}
+    edit("evaluation/quality.py", "PSNR_CAP = 100.0", "PSNR_CAP = 99.0")
+    # Another error searches nothing again.
+    assert executed(baseline, "dvc", "repro") == {"plan", "report"} | stages(*RUNS, only=["encode"])
     edit("evaluation/search.py", "EXTRA = 16", "EXTRA = 17")
     assert executed(baseline, "dvc", "repro") == {"plan", "report"} | stages(*RUNS, only=["knn"])
 
