@@ -27,6 +27,8 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
     data/prepared/test_images.npy, as the smallest unsigned integers that hold every class. No
     bytes for a failed run.
     """
+    import numpy as np
+
     from aebench.evaluation.search import kernels, threads
     from aebench.provenance import Clock
 
@@ -46,8 +48,6 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
             print(
                 f"{run}: accuracy {found['accuracy']:.2%}, {found['knn_seconds']:.2f} s", flush=True
             )
-            import numpy as np
-
             np.save(outs.open(outcomes_path), outcomes)
         packages = ["numpy", PACKAGES[plan.knn.backend]]
         record = KnnRecord(
