@@ -8,7 +8,7 @@ from aebench.planning import Plan
 from aebench.records.chain import StageResults, chain_fault
 from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
-from aebench.records.plan import ReportPlan, Sources, TrainPlan
+from aebench.records.plan import DataPlan, ReportPlan, Sources, TrainPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
@@ -31,6 +31,8 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     results = {
         (run, seed): results_of(workspace, run, seed) for run in shown.runs for seed in shown.seeds
     }
+    # Of other images the earlier times say nothing.
+    same_images = data is not None and is_alike(data, plan.files[workspace.plan / "data.json"])
     lines = [f"prepare: {reason}"] if reason else []
     times: list[float | None] = []
     for (run, seed), found in results.items():
@@ -40,8 +42,7 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
             why = f"follows {above}" if above else stage_reason(stage, found, data, new, code)
             if why:
                 above = f"{stage}@{run}-{seed}"
-                # Of other images the earlier times say nothing.
-                times.append(None if reason else estimate(results, run, stage, new))
+                times.append(estimate(results, run, stage, new) if same_images else None)
                 lines.append(f"{above}: {why} ({in_words(times[-1])})")
     if why := "follows" if lines else report_reason(workspace, shown, code):
         lines.append(f"report: {why}")
@@ -81,6 +82,16 @@ def prepared(
     except AebenchError:
         return None, "no result"
     return old, reasons(old, plan.files[workspace.plan / "data.json"], code)
+
+
+def is_alike(data: DataRecord, new: Record) -> bool:
+    """Whether the prepared images are probably those of the plan: of one source and size."""
+    assert isinstance(new, DataPlan)
+    old = data.plan
+    keys = ("image_size", "channels", "source", "num_train")
+    return data.dataset == new.dataset and all(
+        getattr(old, key) == getattr(new, key) for key in keys if old is not None
+    )
 
 
 def stage_reason(
