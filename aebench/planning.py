@@ -23,9 +23,9 @@ from aebench.records.plan import (
     Untrained,
 )
 from aebench.records.prepare import DataRecord
-from aebench.records.record import Record, sha256
+from aebench.records.record import Record
 from aebench.schema import Knn, Params, Recipe, Run
-from aebench.workspace import PER_RUN, Workspace, data_root, json_bytes
+from aebench.workspace import PER_RUN, Workspace, data_root, json_bytes, sha256
 
 UNKNOWN = sys.maxsize  # no k is above an unknown number of images: prepare checks again
 

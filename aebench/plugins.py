@@ -5,7 +5,6 @@ torch: a `dvc repro` with nothing to do needs the names and the defaults alone.
 """
 
 import contextlib
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -22,7 +21,7 @@ import pluggy
 from aebench import hookspecs
 from aebench.errors import AebenchError, first_line
 from aebench.fingerprint import import_closure, module_fingerprint, source_hash
-from aebench.workspace import Outs, Workspace, json_bytes
+from aebench.workspace import Outs, Workspace, json_bytes, sha256
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def memory_keys(workspace: Workspace) -> dict[str, str]:
     for plugin in find_plugins(workspace):
         with contextlib.suppress(Exception):
             parts = "\0".join([plugin.fingerprint(), *common])
-            keys[plugin.name] = hashlib.sha256(parts.encode()).hexdigest()
+            keys[plugin.name] = sha256(parts.encode())
     return keys
 
 

@@ -5,21 +5,12 @@ from typing import Any
 
 from aebench.errors import AebenchError
 from aebench.planning import Plan
-from aebench.records.chain import StageResults, chain_fault
-from aebench.records.encode import EncodeRecord
-from aebench.records.knn import KnnRecord
+from aebench.records.chain import RECORDS, Result, StageResults, chain_fault
 from aebench.records.plan import DataPlan, ReportPlan, Sources, TrainPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
 from aebench.workspace import PER_RUN, Workspace
-
-Result = TrainRecord | EncodeRecord | KnnRecord
-RECORDS: dict[str, type[Result]] = {
-    "train": TrainRecord,
-    "encode": EncodeRecord,
-    "knn": KnnRecord,
-}
 
 
 def why_stale(workspace: Workspace, plan: Plan) -> list[str]:

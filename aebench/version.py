@@ -1,6 +1,5 @@
 """What this version of aebench ships for a workspace, and which version a workspace is of."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aebench.errors import AebenchError
-from aebench.workspace import Workspace, json_bytes
+from aebench.workspace import Workspace, json_bytes, sha256
 
 PACKAGE = Path(__file__).parent
 RECORD = ".aebench-version.json"
@@ -82,11 +81,6 @@ def shipped() -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def content_hash(content: bytes) -> str:
-    """SHA-256 of the bytes."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def warn_of_other_version(workspace: Workspace) -> None:
     """Say on standard error that the installed aebench ships other files than the workspace's."""
     try:
@@ -105,5 +99,5 @@ def warn_of_other_version(workspace: Workspace) -> None:
 
 def outdated(record: Record) -> bool:
     """Whether this version ships something else under one of the record's names, or nothing."""
-    now = {name: content_hash(content) for name, content in shipped().items()}
+    now = {name: sha256(content) for name, content in shipped().items()}
     return any(now.get(name) != digest for name, digest in record.files.items())

@@ -129,6 +129,11 @@ def json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def sha256(content: bytes) -> str:
+    """In hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def check_unchanged(path: Path, content_hash: str) -> None:
     """AebenchError if the plan is not the one that a stage has computed by: before it writes."""
     if not path.is_file() or file_hash(path) != content_hash:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SMALL
 from PIL import Image
 
 from aebench.fingerprint import PACKAGE, UNCOUNTED, Modules, module_fingerprint, module_hashes
@@ -26,25 +26,8 @@ COMPUTING = {
     "aebench.report.render": "files",
 }
 # Every built-in model, metric, backend and kind of row, over as little data as there is.
-PARAMS = """\
-dataset: digits
-image_size: null
-channels: null
-latent: 8
-depth: 2
-seeds:
-  - 0
-train:
-  epochs: 1
-  batch_size: 512
-  learning_rate: 0.003
-  muon_learning_rate: 0.02
-  weight_decay: 0.1
-  horizontal_flip: true
-knn:
-  k: 10
-  metric: l2
-  backend: faiss
+PARAMS = f"""\
+{SMALL[: SMALL.index("runs:")]}\
 runs:
   mlp:
     model: mlp

@@ -17,14 +17,13 @@ from aebench.errors import AebenchError
 from aebench.version import (
     RECORD,
     Record,
-    content_hash,
     installed,
     read_record,
     shipped,
     template,
     warn_of_other_version,
 )
-from aebench.workspace import Outs, Workspace
+from aebench.workspace import Outs, Workspace, sha256
 
 IGNORES = ".dvcignore", ".gitignore"
 DVC_CONFIG = ".dvc/config"
@@ -181,7 +180,7 @@ def new_record(root: Path, record: Record | None, contents: dict[str, bytes]) ->
     """The record's file where it changes. aebench's own source needs none."""
     if is_source(root):
         return {}
-    hashes = {name: content_hash(content) for name, content in shipped().items()}
+    hashes = {name: sha256(content) for name, content in shipped().items()}
     if record is None:
         return {RECORD: Record(installed(), hashes).to_bytes()}
     files = {**record.files, **{name: hashes[name] for name in contents if name in hashes}}
@@ -255,7 +254,7 @@ def bring_up(root: Path) -> None:
     for name in states:
         if states[name] in (State.TAKEN, State.CHANGED):
             show_difference(root / name, ours[name])
-    now = Record(installed(), {name: content_hash(content) for name, content in ours.items()})
+    now = Record(installed(), {name: sha256(content) for name, content in ours.items()})
     if now != record and not is_source(root):
         contents[RECORD] = now.to_bytes()
     write(root, contents)
@@ -288,7 +287,7 @@ def state_of(name: str, here: bytes | None, content: bytes, record: Record | Non
         return State.SAME
     if here is None:
         return State.NEW if record and recorded is None else State.GONE
-    return State.TAKEN if content_hash(here) == recorded else State.CHANGED
+    return State.TAKEN if sha256(here) == recorded else State.CHANGED
 
 
 def show_difference(path: Path, content: bytes) -> None:

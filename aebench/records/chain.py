@@ -7,7 +7,13 @@ from aebench.records.knn import KnnRecord
 from aebench.records.prepare import DataRecord
 from aebench.records.train import TrainRecord
 
-StageResults = Mapping[str, TrainRecord | EncodeRecord | KnnRecord]
+Result = TrainRecord | EncodeRecord | KnnRecord
+StageResults = Mapping[str, Result]
+RECORDS: dict[str, type[Result]] = {
+    "train": TrainRecord,
+    "encode": EncodeRecord,
+    "knn": KnnRecord,
+}
 
 
 def chain_fault(stage: str, results: StageResults, data: DataRecord) -> str | None:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_serializer
 
-from aebench.records.record import Part, Record, sha256
+from aebench.records.record import Part, Record
 from aebench.schema import Knn, Recipe, Section
+from aebench.workspace import sha256
 
 
 class Untrained(Section):

@@ -1,6 +1,5 @@
 """What all records share: strict reading, a format version, columns of results.csv."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -8,6 +7,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aebench.errors import AebenchError
+from aebench.workspace import json_bytes, sha256
 
 
 class Part(BaseModel):
@@ -15,11 +15,6 @@ class Part(BaseModel):
 
     # Built when first used: a stage imports more records than it reads.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
-
-
-def sha256(content: bytes) -> str:
-    """In hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 class Record(Part):
@@ -77,8 +72,7 @@ class Record(Part):
 
     def json_bytes(self) -> bytes:
         """Readable JSON with a final newline."""
-        content = self.model_dump(mode="json") | {"format": self.FORMAT}
-        return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+        return json_bytes(self.model_dump(mode="json") | {"format": self.FORMAT})
 
 
 class Planned(Record):

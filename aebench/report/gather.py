@@ -65,11 +65,10 @@ def places_of(folders: Sequence[Path]) -> list[Place]:
     paths = [path / "results" if (path / "results").is_dir() else path for path in folders]
     paths = list(dict.fromkeys(path.resolve() for path in paths))
     homes = [path.parent if path.name == "results" else path for path in paths]
-    names = [Path(*home.parts[-1:]) for home in homes]
     length = 1
-    while len(set(names)) < len(names):
+    while len({home.parts[-length:] for home in homes}) < len(homes):
         length += 1
-        names = [Path(*home.parts[-length:]) for home in homes]
+    names = [Path(*home.parts[-length:]) for home in homes]
     places = []
     for path, name in zip(paths, names, strict=True):
         plan = path.parent / "plan" / "report.json"

@@ -1,12 +1,11 @@
 """Train one run with one seed."""
 
 import argparse
-import hashlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import failure_reason
-from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged
+from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +65,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
         plan_hash=plan_hash,
         plan=plan,
         data_hash=meta.data_hash,
-        weights_hash=hashlib.sha256(weights).hexdigest(),
+        weights_hash=sha256(weights),
         **found,
         provenance=clock.provenance(
             ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
