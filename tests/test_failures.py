@@ -83,11 +83,11 @@ def test_failed_models_are_rows_and_the_others_go_on(broken):
     assert {run: row["status"] for run, row in rows.items()} == {
         "nan": "failed: the loss is nan in epoch 1",
         "raise": "failed: ValueError: no such thing (broken.py:24)",
-        "code": f"{where} encoder returned (2, 5) for 2 images, expected (2, 4)",
-        "image": f"{where} decoder returned (2, 1, 8, 4) for 2 codes, expected (2, 1, 8, 8)",
+        "code": f"{where} encoder returned (8, 5) for 8 images, expected (8, 4)",
+        "image": f"{where} decoder returned (8, 1, 8, 4) for 8 codes, expected (8, 1, 8, 8)",
         "refuse": "failed: refused: not on a Monday",
-        "note": "failed: note is int; allowed: str",
-        "baseline": "failed: baseline is 'best'; allowed: pca, pixels, or none",
+        "note": f"{where} note is int; allowed: str",
+        "baseline": f"{where} baseline is 'best'; allowed: pca, pixels, or none",
         "good": "ok",
     }
     assert rows["nan"]["mse"] == "" and 0 < float(rows["good"]["mse"]) < 1

@@ -11,6 +11,7 @@ from conftest import LIGHT, ROOT
 
 from aebench.errors import Refused
 from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
+from aebench.models.contract import Candidate, check_contract
 from aebench.models.execution import convolves_2d
 from aebench.models.sizes import sizes
 from aebench.plugins import load_plugins
@@ -21,6 +22,7 @@ MODELS = REGISTRY.models
 SHAPES = [(1, 8, 8), (3, 32, 32), (3, 17, 13)]
 LATENTS = [1, 1000]
 DEPTHS = [1, 2, 3, 10]
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def cases():
@@ -46,7 +48,7 @@ def build(name, shape, given):
 
 @pytest.mark.parametrize(("name", "shape", "given"), list(cases()))
 def test_model_keeps_the_contract(name, shape, given):
-    autoencoder = build(name, shape, given)  # checks the shapes of codes and images
+    autoencoder = build(name, shape, given)
     images = torch.rand(12, *shape, generator=torch.Generator().manual_seed(1))
     if hasattr(autoencoder, "fit"):
         autoencoder.fit([images[:6], images[6:]])
@@ -62,24 +64,24 @@ def test_model_keeps_the_contract(name, shape, given):
             loss.backward()
             found = {n: p.grad for n, p in autoencoder.named_parameters() if p.grad is not None}
             assert found and [n for n, g in found.items() if not g.isfinite().all()] == []
-    autoencoder.eval()
+    check_contract(MODELS[name], Candidate(autoencoder, images, given.get("latent")))
     with torch.inference_mode():
         codes = autoencoder.encoder(images)
         alone = torch.cat([autoencoder.encoder(image[None]) for image in images])
         decoded = autoencoder.decoder(codes)
     assert torch.allclose(codes, alone, atol=1e-5), "codes depend on the batch they are in"
-    assert codes.dtype == decoded.dtype == torch.float32 and decoded.isfinite().all()
+    assert decoded.isfinite().all()
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("name", ["mlp", "combo", "cnn"])
 def test_built_ins_have_exactly_their_depth(name, depth):
-    found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": depth}), (3, 32, 32))
+    found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": depth}), IMAGES)
     assert (found.encoder_layers, found.decoder_layers) == (depth, depth)
 
 
 def test_sizes_of_a_model_counted_by_hand():
-    found = sizes(build("mlp", (1, 8, 8), {"latent": 10, "depth": 2}), (1, 8, 8))
+    found = sizes(build("mlp", (1, 8, 8), {"latent": 10, "depth": 2}), torch.rand(2, 1, 8, 8))
     encoder = 64 * 512 + 512 * 10
     assert found.encoder_params == encoder + 512 + 10
     assert found.decoder_params == encoder + 512 + 64
@@ -89,7 +91,7 @@ def test_sizes_of_a_model_counted_by_hand():
 
 @pytest.mark.parametrize(("name", "width"), [("combo", 40), ("cnn", 64)])
 def test_sizes_of_the_convolutional_models_counted_by_hand(name, width):
-    found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": 3}), (3, 32, 32))
+    found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": 3}), IMAGES)
     folded = 3 * 4 * 4  # channels of the 8 x 8 maps
     weights = 9 * folded * width + 9 * width * width + 64 * width * 32
     assert found.encoder_params == weights + 2 * width + 32
@@ -108,7 +110,7 @@ def test_macs_are_half_of_what_torch_counts(name):
     )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         autoencoder.decoder(autoencoder.encoder(torch.zeros(1, 3, 32, 32)))
-    assert sizes(autoencoder, (3, 32, 32)).macs == counter.get_total_flops() // 2
+    assert sizes(autoencoder, IMAGES).macs == counter.get_total_flops() // 2
 
 
 def test_nothing_shipped_fails_to_load():

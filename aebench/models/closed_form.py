@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from aebench.models.autoencoder import Autoencoder, Shape, as_floats, build_autoencoder
+from aebench.models.autoencoder import Autoencoder, Shape, as_floats
 from aebench.models.device import Execution, deterministic
 from aebench.models.finish import Trained, finished
+from aebench.models.start import started
 from aebench.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ def fitted(
 ) -> Trained:
     """The model, built and fitted. `images` uint8 (N, C, H, W). Failure for a broken contract."""
     deterministic()
-    torch.manual_seed(seed)
-    autoencoder = build_autoencoder(model, shape, arguments)
+    autoencoder = started(model, shape, arguments, images, seed)
     return fit(autoencoder, model, shape, arguments, images)
 
 
@@ -39,7 +38,7 @@ def fit(
     autoencoder.fit(Batches(images))  # type: ignore[operator]  # the caller has seen that it is there
     used = stopwatch.read()
     how = Execution("cpu", "float32", "contiguous")
-    return finished(autoencoder, model, shape, arguments, how, used, [])
+    return finished(autoencoder, model, shape, arguments, images, how, used, [])
 
 
 class Batches:

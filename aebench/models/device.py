@@ -1,8 +1,10 @@
 """Where a model computes, and that it gives the same bits again."""
 
 import os
+import random
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.utils.deterministic
 
@@ -21,6 +23,13 @@ class Execution:
 def device() -> str:
     """A GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of torch, NumPy and Python, which a plug-in may draw from."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # takes no larger one
+    random.seed(seed)
 
 
 def exact_float32() -> None:

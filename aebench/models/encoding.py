@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels
+from aebench.models.contract import expect
 from aebench.models.device import deterministic, device, exact_float32
 from aebench.models.sizes import sizes
 from aebench.models.weights import restore
@@ -57,10 +58,11 @@ def encoded(
     """
     exact_float32()
     deterministic()
-    autoencoder, shape = restore(model, arguments, weights)
-    found = sizes(autoencoder, shape)
+    # Counted on one that is thrown away, and two images: some layers refuse one alone.
+    found = sizes(restore(model, arguments, weights)[0], as_floats(images["train"][:2]))
+    autoencoder, _ = restore(model, arguments, weights)
     autoencoder.to(device())
-    codes_hash, used = write_codes(autoencoder, images, files)
+    codes_hash, used = write_codes(autoencoder, found.code_floats, images, files)
     errors, pictures = reconstruct(autoencoder, images["test"], examples)
     rate = sum(map(len, images.values())) / used.seconds
     return Encoded(codes_hash, used, errors, pictures, found, rate)
@@ -68,7 +70,10 @@ def encoded(
 
 @torch.inference_mode()
 def write_codes(
-    autoencoder: Autoencoder, images: Mapping[str, Tensor], files: Mapping[str, BinaryIO]
+    autoencoder: Autoencoder,
+    floats: int,
+    images: Mapping[str, Tensor],
+    files: Mapping[str, BinaryIO],
 ) -> tuple[str, Usage]:
     """Write the codes of all splits block by block. Their SHA-256 and the time of the encoder."""
     digest = hashlib.sha256()
@@ -78,21 +83,31 @@ def write_codes(
     pixels = encodes_pixels(autoencoder)
     for split, rows in images.items():
         file = files[split]
-        for start in bar(range(0, len(rows), BLOCK), f"encode {split}"):
-            batch = as_floats(rows[start : start + BLOCK].to(device()))
+        for block in bar(blocks(len(rows)), f"encode {split}"):
+            batch = as_floats(rows[block].to(device()))
             stopwatch = Stopwatch()
             codes = autoencoder.encoder(batch).contiguous().cpu()
             used += stopwatch.read()
+            expect(codes, "encoder", (len(batch), floats))
             if not codes.isfinite().all():
                 raise Failure(f"the codes of {split} images are not finite")
-            if start == 0:
+            if block.start == 0:
                 count = 0 if pixels else len(rows)
-                write_header(file, (count, codes.shape[1]))
+                write_header(file, (count, floats))
             if not pixels:
-                content = codes.float().numpy().data
+                content = codes.numpy().data
                 digest.update(content)
                 file.write(content)
     return digest.hexdigest(), used
+
+
+def blocks(count: int) -> list[slice]:
+    """Up to `count`, in pieces of `BLOCK`, the last one larger by 1 instead of a single image.
+
+    Some layers refuse one image alone: a batch norm without running statistics.
+    """
+    starts = range(0, max(1, count - 1), BLOCK)
+    return [slice(s, s + BLOCK if s != starts[-1] else count) for s in starts]
 
 
 def write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
@@ -108,10 +123,12 @@ def reconstruct(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The squared errors and the reconstructed examples of `Encoded`. `images`: of the test set."""
     errors = np.empty(len(images), np.float32)
-    for start in bar(range(0, len(images), BLOCK), "reconstruct"):
-        batch = as_floats(images[start : start + BLOCK].to(device()))
-        decoded = autoencoder.decoder(autoencoder.encoder(batch)).clamp(0, 1)
-        errors[start : start + BLOCK] = (decoded.double() - batch).square().mean((1, 2, 3)).cpu()
+    for block in bar(blocks(len(images)), "reconstruct"):
+        batch = as_floats(images[block].to(device()))
+        # A copy: an encoder that works in place would change what it is judged by.
+        decoded = autoencoder.decoder(autoencoder.encoder(batch.clone()))
+        decoded = expect(decoded, "decoder", batch.shape).clamp(0, 1)
+        errors[block] = (decoded.double() - batch).square().mean((1, 2, 3)).cpu()
     if not np.isfinite(errors).all():
         raise Failure("the reconstructions are not finite")
     shown = as_floats(images[list(examples)].to(device()))

@@ -3,11 +3,15 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import safetensors.torch
+from torch import Tensor
+
 from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, Shape, build_autoencoder
+from aebench.models.contract import Candidate, check_contract, few
 from aebench.models.device import Execution
 from aebench.models.weights import weights_bytes
-from aebench.records.train import BASELINES, Baseline
+from aebench.records.train import Baseline
 from aebench.timing import Usage
 
 if TYPE_CHECKING:
@@ -34,29 +38,45 @@ def finished(
     model: "Model",
     shape: Shape,
     arguments: dict[str, Any],
+    images: Tensor,
     how: Execution,
     used: Usage,
     curve: list[tuple[float, Usage]],
 ) -> Trained:
-    """The trained autoencoder's result. Failure for weights that are not finite or do not fit."""
-    if not all(t.isfinite().all() for t in autoencoder.state_dict().values()):
-        raise Failure("the trained weights are not finite")
-    check_reload(autoencoder, build_autoencoder(model, shape, arguments))
-    baseline = getattr(autoencoder, "baseline", None)
-    if baseline not in (None, *BASELINES):
-        raise Failure(f"baseline is {baseline!r}; allowed: {', '.join(BASELINES)}, or none")
-    note = getattr(autoencoder, "note", None)
-    if note is not None and not isinstance(note, str):
-        raise Failure(f"note is {type(note).__name__}; allowed: str")
-    return Trained(weights_bytes(autoencoder, shape), how, used, note, baseline, curve)
+    """The trained autoencoder's result. `images` uint8 (N, C, H, W), those of the training.
+
+    Failure for weights that are not finite and for a broken contract, such as one that does not
+    compute the same when it is built again and gets the weights, as later stages do.
+    """
+    weights = weights_bytes(autoencoder, shape)
+
+    def rebuilt() -> Autoencoder:
+        return reloaded(build_autoencoder(model, shape, arguments), weights)
+
+    state = autoencoder.state_dict()
+    infinite = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if infinite:
+        built = build_autoencoder(model, shape, arguments).state_dict()
+        if not all(as_built(state[name], built.get(name)) for name in infinite):
+            raise Failure("the trained weights are not finite")
+    candidate = Candidate(autoencoder, few(images), arguments.get("latent"), rebuilt)
+    check_contract(model, candidate)
+    note, baseline = (getattr(autoencoder, name, None) for name in ("note", "baseline"))
+    return Trained(weights, how, used, note, baseline, curve)
 
 
-def check_reload(trained: Autoencoder, fresh: Autoencoder) -> None:
-    """Failure unless the weights fit a model that is built anew, as later stages do."""
+def reloaded(fresh: Autoencoder, weights: bytes) -> Autoencoder:
+    """A model that was built anew, with the weights. Failure where they do not fit."""
     try:
-        fresh.load_state_dict(trained.state_dict())
+        fresh.load_state_dict(safetensors.torch.load(weights))
     except RuntimeError as error:
         raise Failure(
             "the trained state does not fit a newly built model; create every parameter and buffer "
             f"with its final shape in build ({' '.join(str(error).split())[:200]})"
         ) from None
+    return fresh.eval()
+
+
+def as_built(trained: Tensor, built: Tensor | None) -> bool:
+    """Whether what is not finite was built so and has stayed: the mask of an attention."""
+    return built is not None and bool((trained.isfinite() | (trained == built)).all())

@@ -1,36 +1,43 @@
 """How large an autoencoder is: parameters, bytes, layers, multiply-accumulates."""
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from aebench.models.autoencoder import Shape
 from aebench.records.encode import Sizes
 
 
-def sizes(autoencoder: nn.Module, shape: Shape) -> Sizes:
-    """Parameters, bytes, MACs per image and layers, whole and by half; moves no weight."""
+def sizes(autoencoder: nn.Module, images: Tensor) -> Sizes:
+    """Parameters, bytes, MACs per image and layers, whole and by half.
+
+    `images` float32 (B, C, H, W) on the CPU, as the model, which is in eval mode and sees them: it
+    is not to be used further.
+    """
     found: dict[str, Any] = {
         "num_params": num_params(autoencoder),
         "model_bytes": model_bytes(autoencoder),
-        "macs": 0,
     }
-    argument = torch.zeros(1, *shape)
+    argument, uncounted = images, set[str]()
     for half in ("encoder", "decoder"):
         module = getattr(autoencoder, half)
-        macs, argument = count_macs(module, argument)
+        counter, argument = counted(module, argument)
         found[f"{half}_params"] = num_params(module)
         found[f"{half}_bytes"] = model_bytes(module)
-        found[f"{half}_macs"] = macs
+        found[f"{half}_macs"] = None if counter.uncounted else counter.flops // 2 // len(images)
         found[f"{half}_layers"] = num_layers(module)
-        found["macs"] += macs
+        uncounted |= counter.uncounted
         if half == "encoder":
             found["code_floats"] = argument.shape[1]
-    return Sizes(**found)
+    if not uncounted:
+        return Sizes(macs=found["encoder_macs"] + found["decoder_macs"], **found)
+    return Sizes(macs=None, uncounted_operations=" ".join(sorted(uncounted)), **found)
 
 
 def num_params(module: nn.Module) -> int:
@@ -52,36 +59,75 @@ def num_layers(module: nn.Module) -> int:
     return sum(isinstance(m, kinds) for m in module.modules())
 
 
+# Words in the names of operations that multiply. torch has formulas of products and convolutions,
+# which attention and recurrent layers are made of while the fused forms are off.
+MULTIPLYING = {
+    *("addbmm", "addmm", "addmv", "dot", "linear", "mm", "mv", "trilinear", "vdot"),
+    *("conv1d", "conv2d", "conv3d", "convolution", "fft"),
+    *("attention", "gru", "lstm", "rnn"),
+    *("cdist", "pdist"),
+    *("cholesky", "eigh", "inverse", "linalg", "lstsq", "lu", "qr", "solve", "svd"),
+}
+
+
 class Dispatch:
     """Adds torch's own FLOP formula of each operation that has one (products, convolutions).
+
+    `uncounted`: the names of those without one that multiply, or are not torch's own.
 
     torch.utils.flop_counter.FlopCounterMode does the same, but a TorchDispatchMode that defines
     this method itself imports torch._dynamo at its first operation: 1.6 s beside the 2.7 s of
     `import torch` (2-core AMD EPYC 7003, torch 2.14.1). Inherited from outside, it does not.
     """
 
-    flops = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.uncounted: set[str] = set()
 
     def __torch_dispatch__(
         self,
-        operation: Callable[..., Any],
+        operation: Any,
         types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = operation(*args, **(kwargs or {}))
-        if formula := flop_registry.get(operation._overloadpacket):  # type: ignore[attr-defined]
+        if formula := flop_registry.get(operation._overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        elif multiplies(operation.namespace, operation._overloadpacket.__name__):
+            self.uncounted.add(f"{operation.namespace}.{operation._overloadpacket.__name__}")
         return result
 
 
 class Counter(Dispatch, TorchDispatchMode):
-    """`with Counter() as counter: ...`, then `counter.flops`."""
+    """`with Counter() as counter: ...`, then `counter.flops` and `counter.uncounted`."""
+
+
+def multiplies(namespace: str, name: str) -> bool:
+    """Whether an operation without a formula may hold products; one that is not torch's may."""
+    if namespace not in ("aten", "prim", "prims"):
+        return True
+    return bool(MULTIPLYING.intersection(name.split("_"))) and not name.endswith("check_errors")
 
 
 @torch.no_grad()
-def count_macs(module: nn.Module, argument: Tensor) -> tuple[int, Tensor]:
-    """Half the floating-point operations of `module(argument)`, and its result."""
-    with Counter() as counter:
+def counted(module: nn.Module, argument: Tensor) -> tuple[Counter, Tensor]:
+    """The counter of `module(argument)`, and its result."""
+    with unfused(), Counter() as counter:
         result = module(argument)
-    return counter.flops // 2, result
+    return counter, result
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    """Let layers take the form that is made of operations which torch has formulas of."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TF32 on Intel GPUs, which the flags touch
+            with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+                yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

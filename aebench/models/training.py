@@ -12,7 +12,6 @@ from aebench.models.autoencoder import (
     Autoencoder,
     Shape,
     as_floats,
-    build_autoencoder,
     reconstruction_loss,
 )
 from aebench.models.closed_form import fit
@@ -20,6 +19,7 @@ from aebench.models.device import FORMATS, Execution, deterministic
 from aebench.models.execution import execution
 from aebench.models.finish import Trained, finished
 from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
+from aebench.models.start import started
 from aebench.progress import bar, say_epoch
 from aebench.schema import Recipe
 from aebench.timing import Stopwatch, Usage
@@ -44,17 +44,17 @@ def trained(
     Failure for a loss or weights that are not finite and for a broken contract.
     """
     deterministic()
-    torch.manual_seed(seed)
-    autoencoder = build_autoencoder(model, shape, arguments)
-    if hasattr(autoencoder, "fit"):  # of a model that is not registered as the class that has it
+    autoencoder = started(model, shape, arguments, images, seed)
+    # Of a model that is not registered as the class that has it.
+    if getattr(autoencoder, "fit", None) is not None:
         return fit(autoencoder, model, shape, arguments, images)
     how = execution(autoencoder)
     stopwatch = Stopwatch()
     curve = []
     if isinstance(recipe, Recipe):
         curve = fit_by_gradient(autoencoder, images, seed, recipe, how)
-    autoencoder.to("cpu")
-    return finished(autoencoder, model, shape, arguments, how, stopwatch.read(), curve)
+    autoencoder.to("cpu").to(memory_format=torch.contiguous_format)
+    return finished(autoencoder, model, shape, arguments, images, how, stopwatch.read(), curve)
 
 
 def fit_by_gradient(
@@ -95,8 +95,8 @@ def fit_by_gradient(
             batch = batch.contiguous(memory_format=FORMATS[how.memory_format])
             with torch.autocast(how.device, torch.bfloat16, how.precision == "bfloat16"):
                 loss = reconstruction_loss(autoencoder, batch)
-            if loss.ndim:
-                raise Failure(f"the loss has shape {tuple(loss.shape)}, expected a scalar")
+            if not loss.requires_grad:
+                raise Failure("the loss depends on no parameter: there is nothing to train")
             loss.backward()
             done = (epoch - 1) * steps + step
             decay = (done - warm_up) / max(1, epochs * steps - warm_up)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, Failure
 from aebench.models.autoencoder import Autoencoder, Shape, build_autoencoder
 
 if TYPE_CHECKING:
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 def weights_bytes(autoencoder: nn.Module, shape: Shape) -> bytes:
-    """The state dict as safetensors; its only metadata is the image shape."""
+    """The state dict as safetensors; its only metadata is the image shape.
+
+    Failure for a state that is no tensor.
+    """
+    state = autoencoder.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise Failure(f"the state holds {name}, {type(value).__name__}; allowed: tensors")
     # Cloned: safetensors refuses tied weights, which share memory.
-    tensors = {k: t.detach().contiguous().clone() for k, t in autoencoder.state_dict().items()}
+    tensors = {k: t.detach().contiguous().clone() for k, t in state.items()}
     return safetensors.torch.save(tensors, {"shape": json.dumps(list(shape))})
 
 

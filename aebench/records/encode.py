@@ -16,15 +16,16 @@ class Sizes(Part):
 
     num_params: int
     model_bytes: int
-    macs: int
+    macs: int | None  # None where some operation is not counted
     encoder_params: int
     decoder_params: int
     encoder_bytes: int
     decoder_bytes: int
-    encoder_macs: int
-    decoder_macs: int
+    encoder_macs: int | None
+    decoder_macs: int | None
     encoder_layers: int  # Linear and (transposed) convolution layers
     decoder_layers: int
+    uncounted_operations: str | None = None  # that may multiply and have no formula
     code_floats: int = Field(json_schema_extra={"column": False})
 
 

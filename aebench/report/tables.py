@@ -44,9 +44,16 @@ def table(
         columns.insert(1, SEEDS)
     headers = [Header(column.header, column.meaning, column.is_text) for column in columns]
     cells = [[column.cell(one) for column in columns] for one in ones]
-    said = [(one.name, one.first("note")) for one in ones if notes]
-    under = [Paragraph(f"{name}: {note}.") for name, note in said if note is not None]
-    return [Table(headers, cells), *under]
+    said = [(one.name, sentence) for one in ones if notes for sentence in remarks(one)]
+    return [Table(headers, cells), *(Paragraph(f"{name}: {words}.") for name, words in said)]
+
+
+def remarks(one: Configuration) -> list[str]:
+    """The model's own note, and why a figure is blank."""
+    found = [one.first("note")] if one.first("note") is not None else []
+    if (operations := one.first("uncounted_operations")) is not None:
+        found.append(f"its MACs are not known, torch has no count of {operations}")
+    return found
 
 
 def number(column: str, pattern: str, factor: float = 1) -> CellOf:
