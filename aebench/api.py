@@ -1,10 +1,12 @@
 """What Python programs use of a workspace."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError, nearest
-from aebench.images import SUFFIXES, images_below, read_arrays
+from aebench.folders import SUFFIXES, Walk, check
+from aebench.images import read_arrays
 from aebench.plugins import load_model
 from aebench.records.plan import EncodePlan
 from aebench.records.train import TrainRecord
@@ -52,14 +54,16 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
 def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tensor, list[Path]]":
     """Every image below `folder`, made to fit a model: float32 (N, C, H, W) in [0, 1], and paths.
 
-    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it.
-    AebenchError for a folder without images or a corrupt image.
+    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it. Links
+    are followed, hidden files left out. AebenchError for a folder without images or a corrupt one.
     """
     import torch
 
     if not Path(folder).is_dir():
         raise AebenchError(f"{folder}: no such folder")
-    paths = images_below(folder)
+    walk = Walk(folder)
+    paths = walk.images(os.fspath(folder))
+    check(sorted(walk.faults))
     if not paths:
         raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
     channels, height, width = shape

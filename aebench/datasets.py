@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aebench.errors import AebenchError, first_line, is_machine_failure
-from aebench.images import convert, image_files, read_arrays
+from aebench.folders import image_folder
+from aebench.images import convert, read_arrays
 
 if TYPE_CHECKING:
     from aebench.plugins import Dataset
@@ -41,20 +42,22 @@ def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None") -> Images:
 def read_folder(plan: "DataPlan", root: Path) -> tuple[dict[str, Split], list[str]]:
     """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
     folder = root / plan.dataset
+    found = image_folder(folder)
+    if found.files != plan.files:
+        raise AebenchError(f"{folder}: changed since `aebench plan`; run `dvc repro` again")
     paths: list[str] = []
-    labels: dict[str, list[int]] = {}
-    for split in ("train", "test"):
-        by_class = image_files(folder / split)
-        classes = sorted(by_class)
-        labels[split] = [i for i, name in enumerate(classes) for _ in by_class[name]]
-        paths += [path for name in classes for path in by_class[name]]
+    labels: list[int] = []
+    for by_class in found.splits.values():
+        for label, of_class in enumerate(by_class.values()):
+            paths += of_class
+            labels += [label] * len(of_class)
     images = read_arrays(paths, plan.image_size, plan.channels)
     check_size(folder.as_posix(), images)
-    num_train = len(labels["train"])
+    every, num_train = np.array(labels, np.int64), found.count("train")
     return {
-        "train": (images[:num_train], np.array(labels["train"], np.int64)),
-        "test": (images[num_train:], np.array(labels["test"], np.int64)),
-    }, classes
+        "train": (images[:num_train], every[:num_train]),
+        "test": (images[num_train:], every[num_train:]),
+    }, list(found.splits["train"])
 
 
 def load_dataset(

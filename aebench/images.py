@@ -1,7 +1,6 @@
 """Image files -> uint8 arrays."""
 
 import io
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,30 +11,6 @@ from aebench.progress import bar
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-
-
-def image_files(folder: Path) -> dict[str, list[str]]:
-    """Class name -> the paths of its image files, sorted: see `images_below`."""
-    return {
-        entry.name: images_below(entry.path)
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
-
-
-def images_below(folder: str | Path) -> list[str]:
-    """The paths of the image files at any depth, sorted. Hidden files are passed over.
-
-    Texts, not `Path`: 60,000 of those take 1.5 s to make and sort, and every `plan` looks.
-    """
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    )
 
 
 def decode(path: str) -> "Image":

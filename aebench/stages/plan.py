@@ -30,8 +30,8 @@ def plan(workspace: Workspace, check: bool = False) -> None:
     stage is told with its reason.
     """
     found = resolve(workspace, remembering=not check)
-    for reason in found.warnings:
-        print(f"aebench: warning: not used: {reason}", file=sys.stderr)
+    for warning in found.warnings:
+        print(f"aebench: warning: {warning}", file=sys.stderr)
     if check:
         print("\n".join(why_stale(workspace, found)))
     else:
