@@ -54,8 +54,10 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
 def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tensor, list[Path]]":
     """Every image below `folder`, made to fit a model: float32 (N, C, H, W) in [0, 1], and paths.
 
-    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it. Links
-    are followed, hidden files left out. AebenchError for a folder without images or a corrupt one.
+    `shape` is `model.shape` of a loaded model; images are scaled and centre-cropped to it, and made
+    8 bits by the rules of `aebench.images`, as those of a data set: transparency laid over white,
+    16-bit grey by the bits that the largest value in the folder takes. Links are followed, hidden
+    files left out. AebenchError for a folder without images, and for what is no whole image.
     """
     import torch
 
@@ -68,7 +70,7 @@ def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tenso
         raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
     channels, height, width = shape
     size = height if height == width else None
-    images = read_arrays(paths, size, channels)
+    images, _ = read_arrays(paths, size, channels)
     if images.shape[1:] != tuple(shape):
         raise AebenchError(f"{paths[0]}: got {images.shape[1:]}; the model takes {tuple(shape)}")
     return torch.from_numpy(images).float().div_(255), [Path(path) for path in paths]

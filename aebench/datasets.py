@@ -1,6 +1,7 @@
 """Images of every source -> arrays in an order that depends on their content alone."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aebench.errors import AebenchError, first_line, is_machine_failure
-from aebench.folders import image_folder
+from aebench.folders import image_folder, printable
 from aebench.images import convert, read_arrays
 
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ class Images:
     classes: list[str]
     data_hash: str
     examples: list[int]
+    duplicates: dict[str, int]  # see `duplicates`
+    remarks: list[str]  # what a reader of the figures should know of the images
+
+
+@dataclass
+class Source:
+    """What a folder or a plug-in gives, in its own order."""
+
+    splits: dict[str, Split]
+    classes: list[str]
+    remarks: list[str]
 
 
 def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None") -> Images:
@@ -34,12 +46,17 @@ def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None") -> Images:
 
     AebenchError for a source that breaks its contract, cannot be had or holds no whole images.
     """
-    found, classes = load_dataset(plan, root, dataset) if dataset else read_folder(plan, root)
-    splits = {name: ordered(*split) for name, split in found.items()}
-    return Images(splits, classes, data_hash(splits), examples(splits["test"][1], len(classes)))
+    found = load_dataset(plan, root, dataset) if dataset else read_folder(plan, root)
+    if max(images.max() for images, _ in found.splits.values()) <= 1:
+        found.remarks.append("no pixel is above 1 (of 255): all but black to every model")
+    hashes = {name: pixel_hashes(images) for name, (images, _) in found.splits.items()}
+    counts = duplicates(found.splits, hashes)
+    splits = {name: ordered(*split, hashes[name]) for name, split in found.splits.items()}
+    shown = examples(splits["test"][1], len(found.classes))
+    return Images(splits, found.classes, data_hash(splits), shown, counts, found.remarks)
 
 
-def read_folder(plan: "DataPlan", root: Path) -> tuple[dict[str, Split], list[str]]:
+def read_folder(plan: "DataPlan", root: Path) -> Source:
     """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
     folder = root / plan.dataset
     found = image_folder(folder)
@@ -51,18 +68,37 @@ def read_folder(plan: "DataPlan", root: Path) -> tuple[dict[str, Split], list[st
         for label, of_class in enumerate(by_class.values()):
             paths += of_class
             labels += [label] * len(of_class)
-    images = read_arrays(paths, plan.image_size, plan.channels)
+    images, remarks = read_arrays(paths, plan.image_size, plan.channels)
     check_size(folder.as_posix(), images)
-    every, num_train = np.array(labels, np.int64), found.count("train")
-    return {
+    if pair := alike(paths, images, range(len(paths))):
+        raise AebenchError(
+            f"{pair[0]}: comes out as the same pixels as {pair[1]}, like all images of {folder}, "
+            "though the files differ; their content is not in their colours: mend them"
+        )
+    classes = list(found.splits["train"])
+    every = np.array(labels, np.int64)
+    for label, name in enumerate(classes):
+        if alike(paths, images, np.flatnonzero(every == label).tolist()):
+            remarks.append(f"all images of class {name!r} come out alike though the files differ")
+    num_train = found.count("train")
+    splits = {
         "train": (images[:num_train], every[:num_train]),
         "test": (images[num_train:], every[num_train:]),
-    }, list(found.splits["train"])
+    }
+    return Source(splits, classes, remarks)
 
 
-def load_dataset(
-    plan: "DataPlan", root: Path, dataset: "Dataset"
-) -> tuple[dict[str, Split], list[str]]:
+def alike(paths: Sequence[str], images: np.ndarray, which: Sequence[int]) -> tuple[str, str] | None:
+    """Two files that differ, where all of `which` have the same pixels; else None."""
+    first = images[which[0]]
+    if not all(np.array_equal(images[i], first) for i in which):
+        return None
+    content = Path(paths[which[0]]).read_bytes()
+    other = next((paths[i] for i in which if Path(paths[i]).read_bytes() != content), None)
+    return None if other is None else (printable(paths[which[0]]), printable(other))
+
+
+def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
     """What the registered data set's `load` returns, checked, converted, its classes sorted."""
     where = f"{plan.source}: data set {plan.dataset!r}"
     root.mkdir(parents=True, exist_ok=True)
@@ -93,7 +129,7 @@ def load_dataset(
             f"{where}: train images are {shapes[0]}, test images {shapes[1]}; both must agree: set "
             "image_size and channels in params.yaml"
         )
-    return splits, [loaded["classes"][i] for i in order]
+    return Source(splits, [loaded["classes"][i] for i in order], [])
 
 
 def is_download_failure(error: Exception) -> bool:
@@ -159,9 +195,28 @@ def converted(images: np.ndarray, plan: "DataPlan") -> np.ndarray:
     )
 
 
-def ordered(images: np.ndarray, labels: np.ndarray) -> Split:
+def pixel_hashes(images: np.ndarray) -> list[bytes]:
+    """SHA-256 of each image."""
+    return [hashlib.sha256(image.tobytes()).digest() for image in images]
+
+
+def duplicates(splits: dict[str, Split], hashes: dict[str, list[bytes]]) -> dict[str, int]:
+    """Exact duplicates, in images, under the names of `Duplicates`."""
+    train, test = set(hashes["train"]), set(hashes["test"])
+    labels: dict[bytes, set[int]] = {}
+    for name, (_, own) in splits.items():
+        for image, label in zip(hashes[name], own.tolist(), strict=True):
+            labels.setdefault(image, set()).add(label)
+    return {
+        "train": len(hashes["train"]) - len(train),
+        "test": len(hashes["test"]) - len(test),
+        "across": sum(image in train for image in hashes["test"]),
+        "two_labels": sum(len(own) > 1 for own in labels.values()),
+    }
+
+
+def ordered(images: np.ndarray, labels: np.ndarray, hashes: Sequence[bytes]) -> Split:
     """Sorted by (label, SHA-256 of the pixels)."""
-    hashes = [hashlib.sha256(image.tobytes()).digest() for image in images]
     order = sorted(range(len(images)), key=lambda i: (labels[i], hashes[i]))
     return images[order], labels[order]
 

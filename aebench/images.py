@@ -1,34 +1,127 @@
-"""Image files -> uint8 arrays."""
+"""Image files -> uint8 arrays, by one rule for each kind of pixels.
+
+Transparent pixels are laid over white. Grey of 16 bits (or 32 with such values) is scaled by the
+8, 10, 12, 14 or 16 bits that the largest value of all the files takes. Floats, values beyond 16
+bits and 16-bit colour of 14 bits or fewer are refused. Of several frames the first is taken.
+"""
 
 import io
+import re
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aebench.errors import AebenchError
+from aebench.folders import printable
 from aebench.progress import bar
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+BITS = (8, 10, 12, 14, 16)  # of sensors and file formats
+LFS = b"version https://git-lfs"
+AS_8_BITS = "save it with 8 bits a channel"
 
-def decode(path: str) -> "Image":
-    """The upright 8-bit image, mode L or RGB. AebenchError for a file that is no whole image."""
+
+class Decoded(NamedTuple):
+    """An upright image of mode L or RGB, and what its file was like."""
+
+    image: "Image"
+    transparent: bool = False
+    frames: bool = False  # whether there are more
+    grey: int = -1  # the largest value of 16-bit grey; -1: of another kind
+    colour: int = -1  # the largest upper byte of 16-bit colour
+
+
+def decode(path: str, bits: int = 16) -> Decoded:
+    """The first frame. `bits`: of grey values in 16-bit files.
+
+    AebenchError for a file that is no whole image, or of pixels that are refused.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    content, name = read_bytes(path), printable(path)
+    try:
+        return opened(content, bits)
+    except MemoryError:
+        raise
+    except AebenchError as error:
+        raise AebenchError(f"{name}: {error}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise AebenchError(f"{name}: too large ({error}); scale it down") from None
+    except UnidentifiedImageError:
+        if content.startswith(LFS):
+            raise AebenchError(
+                f"{name}: a pointer of Git LFS, not the image; run `git lfs pull` there"
+            ) from None
+        raise AebenchError(
+            f"{name}: no image that Pillow can read: it begins with {content[:24]!r}; replace or "
+            "remove it"
+        ) from None
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise AebenchError(
+            f"{name}: not a whole image ({' '.join(str(error).split())}); replace or remove it"
+        ) from None
+
+
+def read_bytes(path: str) -> bytes:
+    """The content of the file. AebenchError where it is the file's fault, not the disk's."""
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise AebenchError(
+            f"{printable(path)}: not readable ({error.strerror}); mend or remove it"
+        ) from None
+
+
+def opened(content: bytes, bits: int) -> Decoded:
+    """See `decode`. Pillow's own errors; AebenchError, without the path, for what is refused."""
     from PIL import Image, ImageOps
 
-    content = Path(path).read_bytes()  # before the try: a failing disk is not a corrupt image
-    try:
-        with Image.open(io.BytesIO(content)) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    with Image.open(io.BytesIO(content)) as file:
+        # Of 16-bit colour Pillow keeps the upper bytes, and says so here alone.
+        deep = re.search(r"'\w+;16[BLN]'", str(file.tile))
+        # A second frame of a camera's MPO is a preview.
+        frames = file.format != "MPO" and getattr(file, "is_animated", False)
+        file.load()
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith(("I", "F")):
+        grey, largest = grey_of_16_bits(image, bits)
+        return Decoded(grey, frames=frames, grey=largest)
+    is_grey = image.mode in ("1", "L", "LA") or (deep is not None and "'LA;" in deep[0])
+    upper = colour_maximum(image) if deep else -1
+    transparent = image.has_transparency_data
+    if transparent:
+        image = image.convert("RGBA")
+        transparent = image.getextrema()[3][0] < 255  # type: ignore[index]  # of four bands
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return Decoded(image.convert("L" if is_grey else "RGB"), transparent, frames, colour=upper)
+
+
+def grey_of_16_bits(image: "Image", bits: int) -> tuple["Image", int]:
+    """The image as 8 bits, and its largest value. AebenchError for other values than 0 to 65535."""
+    from PIL import Image
+
+    values = pixels(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
         raise AebenchError(
-            f"{path}: not a whole image ({' '.join(str(error).split())}); replace or remove it"
-        ) from None
-    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips at 255
-        return Image.fromarray((pixels(image) >> 8).astype("uint8"))
-    return image.convert("L" if image.mode in ("1", "L", "LA", "F") else "RGB")
+            f"pixels are floats, {low:g} to {high:g}, whose white is not known; allowed: integers "
+            f"of 8 or 16 bits; {AS_8_BITS}"
+        )
+    if "transparency" in image.info:
+        raise AebenchError(f"16-bit grey with a transparent value; {AS_8_BITS}")
+    if low < 0 or high > 65535:
+        raise AebenchError(f"pixels are {low} to {high}; allowed: 0 to 65535; {AS_8_BITS}")
+    return Image.fromarray((values >> (bits - 8)).clip(0, 255).astype("uint8")), int(high)
+
+
+def colour_maximum(image: "Image") -> int:
+    """The largest value of the bands but alpha."""
+    return int(pixels(image.convert("RGB")).max())
 
 
 def convert(image: "Image", image_size: int | None, channels: int | None) -> "np.ndarray":
@@ -55,22 +148,73 @@ def pixels(image: "Image") -> Any:
     return np.asarray(image)
 
 
-def read_arrays(paths: list[str], image_size: int | None, channels: int | None) -> "np.ndarray":
-    """uint8 (N, C, H, W) in the order of `paths`. AebenchError where the shapes disagree."""
+def read_arrays(
+    paths: list[str], image_size: int | None, channels: int | None
+) -> "tuple[np.ndarray, list[str]]":
+    """uint8 (N, C, H, W) in the order of `paths`; what rules were applied to some, a phrase each.
+
+    AebenchError for a file that cannot be read as an image, or where the shapes disagree.
+    """
     import numpy as np
+    from PIL import Image
 
-    def read(path: str) -> "np.ndarray":
-        return convert(decode(path), image_size, channels)
+    bits = BITS[-1]
 
-    first = read(paths[0])
-    images = np.empty((len(paths), *first.shape), np.uint8)
-    with ThreadPoolExecutor() as pool:  # PIL decodes outside the interpreter lock
+    def read(path: str) -> "tuple[np.ndarray, Decoded]":
+        decoded = decode(path, bits)
+        array = convert(decoded.image, image_size, channels)
+        return array, decoded._replace(image=None)  # type: ignore[arg-type]  # 60,000 are large
+
+    facts = []
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # of metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        first = read(paths[0])[0]
+        images = np.empty((len(paths), *first.shape), np.uint8)
+        # PIL decodes outside the interpreter lock
         decoded = bar(pool.map(read, paths), "images", len(paths))
-        for index, (path, image) in enumerate(zip(paths, decoded, strict=True)):
+        for index, (path, (image, fact)) in enumerate(zip(paths, decoded, strict=True)):
             if image.shape != first.shape:
                 raise AebenchError(disagreement(paths[0], first.shape, path, image.shape))
             images[index] = image
-    return images
+            facts.append(fact)
+        check_colour(paths, facts)
+        grey = [index for index, fact in enumerate(facts) if fact.grey >= 0]
+        if grey:
+            largest = max(facts[index].grey for index in grey)
+            bits = next(number for number in BITS if largest < 2**number)
+            if bits < BITS[-1]:  # known only now
+                again = bar(pool.map(read, [paths[index] for index in grey]), "images", len(grey))
+                for index, (image, _) in zip(grey, again, strict=True):
+                    images[index] = image
+    return images, phrases(paths, facts, bits)
+
+
+def check_colour(paths: Sequence[str], facts: Sequence[Decoded]) -> None:
+    """AebenchError where 16-bit colour uses so few bits that its upper bytes are nearly black."""
+    largest = max((fact.colour for fact in facts), default=-1)
+    if 0 <= largest < 64:
+        path = next(p for p, fact in zip(paths, facts, strict=True) if fact.colour == largest)
+        raise AebenchError(
+            f"{printable(path)}: 16-bit colour without a value above {largest * 256 + 255}; of it "
+            f"Pillow reads the upper 8 bits, almost black; {AS_8_BITS}"
+        )
+
+
+def phrases(paths: Sequence[str], facts: Sequence[Decoded], bits: int) -> list[str]:
+    """`3 images with transparency laid over white (a.png)`, for each rule that was applied."""
+    rules = {
+        "with transparency laid over white": [fact.transparent for fact in facts],
+        "of several frames, the first taken": [fact.frames for fact in facts],
+        f"of 16-bit grey read as {bits} bits": [fact.grey >= 0 and bits < 16 for fact in facts],
+    }
+    found = []
+    for rule, which in rules.items():
+        if count := sum(which):
+            name = printable(Path(paths[which.index(True)]).name)
+            one, more = f"1 image {rule} ({name})", f"{count:,} images {rule} ({name}, ...)"
+            found.append(one if count == 1 else more)
+    return found
 
 
 def disagreement(one: str, shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]) -> str:
@@ -85,6 +229,7 @@ def disagreement(one: str, shape: tuple[int, ...], other: str, other_shape: tupl
     if shape[0] != other_shape[0]:
         fixes.append("channels=3")
     return (
-        f"{other}: got {words(*other_shape)}, but {one} is {words(*shape)}; all must agree; "
-        f"set {' and '.join(fixes)} in params.yaml (or: dvc exp run -S {' -S '.join(fixes)})"
+        f"{printable(other)}: got {words(*other_shape)}, but {printable(one)} is {words(*shape)}; "
+        f"all must agree; set {' and '.join(fixes)} in params.yaml "
+        f"(or: dvc exp run -S {' -S '.join(fixes)})"
     )

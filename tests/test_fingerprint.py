@@ -532,7 +532,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     ),
     "the probe": ("evaluation/probe.py", "ITERATIONS = 1000", "ITERATIONS = 10", {"knn"}),
     "order of images": ("datasets.py", "(labels[i], hashes[i])", "hashes[i]", {"prepare"}),
-    "depth of grey": ("images.py", ">> 8", ">> 7", {"prepare"}),
+    "depth of grey": ("images.py", "values >> (bits", "values >> (1 + bits", {"prepare"}),
     "a study": ("report/studies.py", "sort_key\n", "sort_key as key\n", {"report"}),
 }
 

@@ -1,6 +1,11 @@
 """Odd image files and folders: the right pixels, or one line that names the file and the cause."""
 
+import io
+import json
 import os
+import re
+import struct
+import zlib
 from functools import cache
 from unittest import mock
 
@@ -14,6 +19,7 @@ from aebench.errors import AebenchError
 from aebench.fingerprint import stage_fingerprint
 
 RAMP = np.arange(64, dtype=np.int64).reshape(8, 8) * 4  # 0 to 252
+DISC = (np.hypot(*np.mgrid[-4:4, -4:4]) < 3) * 255
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,130 @@ def refused(workspace):
 
 def holds(images, values):
     return any(np.array_equal(image, values) for image in images)
+
+
+def in_alpha(colour, alpha=DISC):
+    """Drawn in transparency alone."""
+    image = Image.new("RGB", (8, 8), colour)
+    image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    return image
+
+
+def png(values, depth=16):
+    """A 16-bit PNG of (H, W, C) values, which Pillow cannot write."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, depth, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+        for kind, part in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+
+
+def encoded(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def array(values, kind=np.uint8):
+    return Image.fromarray(np.asarray(values).astype(kind))
+
+
+def palette():
+    """A disc of palette entry 1, blue, on entry 0, which is transparent."""
+    image = array(DISC > 0).convert("P")
+    image.putpalette([0, 0, 0, 0, 0, 255])
+    return image
+
+
+GREYS = {  # name of the file: (its content, the 8-bit grey that it is)
+    "alpha-black.png": (encoded(in_alpha("black"), "PNG"), 255 - DISC),
+    "alpha-black.webp": (encoded(in_alpha("black"), "WEBP", lossless=True), 255 - DISC),
+    "grey-alpha.png": (encoded(in_alpha("black").convert("LA"), "PNG"), 255 - DISC),
+    "palette.gif": (encoded(palette(), "GIF", transparency=0), np.where(DISC, 29, 255)),
+    "palette.png": (encoded(palette(), "PNG"), np.where(DISC, 29, 0)),
+    "key.png": (encoded(array(RAMP), "PNG", transparency=0), np.where(RAMP, RAMP, 255)),
+    "one-bit.png": (encoded(array(DISC > 0, bool), "PNG"), DISC),
+    "one-bit.pbm": (encoded(array(DISC > 0, bool), "PPM"), DISC),
+    "cmyk.tif": (encoded(array(RAMP).convert("RGB").convert("CMYK"), "TIFF"), RAMP),
+    "phone.jfif": (encoded(array(RAMP * 0 + 77), "JPEG"), RAMP * 0 + 77),
+    "UPPER.JPE": (encoded(array(RAMP * 0 + 78), "JPEG"), RAMP * 0 + 78),
+    "int32.tif": (encoded(array(RAMP, np.int32), "TIFF"), RAMP),
+    "8-in-16.png": (encoded(array(RAMP, np.uint16), "PNG"), RAMP),
+    "12-in-16.tif": (encoded(array(RAMP * 16 + 9, np.uint16), "TIFF"), RAMP),
+    "16.pgm": (encoded(array(RAMP * 257, np.uint16), "PPM"), RAMP),
+    "16-colour.png": (png(np.dstack([RAMP * 257] * 3)), RAMP),
+    "16-grey-alpha.png": (png(np.dstack([RAMP * 257, RAMP * 0 + 65535])), RAMP),
+    "frames.gif": (
+        encoded(array(RAMP), "GIF", save_all=True, append_images=[array(255 - RAMP)]),
+        RAMP,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GREYS)
+def test_every_kind_of_pixels_becomes_its_8_bits(workspace, data, name):
+    content, expected = GREYS[name]
+    (data / "train/cat" / name).write_bytes(content)
+    images, _ = prepared(workspace)
+    assert len(images) == 7 and holds(images, expected)
+    (data / "own").mkdir()
+    (data / "own" / name).write_bytes(content)
+    tensor, paths = aebench.read_images(data / "own", (1, 8, 8))
+    assert [path.name for path in paths] == [name]
+    assert np.array_equal(np.rint(tensor[0, 0].numpy() * 255), expected)
+
+
+def test_rules_that_were_applied_are_said(workspace, data):
+    for name in ("alpha-black.png", "frames.gif", "12-in-16.tif", "8-in-16.png"):
+        (data / "train/cat" / name).write_bytes(GREYS[name][0])
+    images, said = prepared(workspace)
+    assert "1 image with transparency laid over white (alpha-black.png)" in said
+    assert "1 image of several frames, the first taken (frames.gif)" in said
+    assert "2 images of 16-bit grey read as 12 bits (12-in-16.tif, ...)" in said
+    assert holds(images, RAMP) and holds(images, RAMP >> 4)  # one scale for all files
+    record = json.loads((workspace / "results/data.json").read_text())
+    assert len(record["remarks"]) == 3
+
+
+BROKEN_AVIF = bytearray(encoded(array(RAMP), "AVIF"))
+BROKEN_AVIF[-30:] = b"\xff" * 30
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+REFUSED = {  # name of the file: (its content, what is said of it)
+    "float.tif": (encoded(array(RAMP / 255, np.float32), "TIFF"), "pixels are floats, 0 to 0.98"),
+    "float.pfm": (encoded(array(RAMP, np.float32), "PPM"), "pixels are floats, 0 to 252"),
+    "int32.tif": (encoded(array(RAMP * 300, np.int32), "TIFF"), "pixels are 0 to 75600; allowed"),
+    "ct.tif": (encoded(array(RAMP - 99, np.int32), "TIFF"), "pixels are -99 to 153; allowed: 0"),
+    "dark.png": (png(np.dstack([RAMP] * 3)), "16-bit colour without a value above 255"),
+    "broken.avif": (bytes(BROKEN_AVIF), "not a whole image (Failed to decode"),
+    "cut.png": (encoded(array(RAMP), "PNG")[:55], "not a whole image ("),
+    "cut.jp2": (encoded(array(RAMP), "JPEG2000")[:-20], "not a whole image ("),
+    "pointer.jpg": (LFS, "a pointer of Git LFS, not the image; run `git lfs pull`"),
+    "page.jpg": (b"<!DOCTYPE html><p>404", "no image that Pillow can read: it begins with b'<!DOC"),
+    "annex.png": (
+        b"/annex/objects/MD5-s9--1",
+        "no image that Pillow can read: it",
+    ),
+    "empty.png": (b"", "an empty file"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_image_is_named_with_its_cause(workspace, data, name):
+    content, cause = REFUSED[name]
+    (data / "train/cat" / name).write_bytes(content)
+    shown = name.replace("\n", r"\n")
+    assert f"train/cat/{shown}: {cause}" in refused(workspace)
+    with pytest.raises(AebenchError, match=f"train/cat/{re.escape(shown)}: "):
+        aebench.read_images(data / "train/cat", (1, 8, 8))
+
+
+@pytest.mark.parametrize("factor", [1.5, 3])  # Pillow warns above its limit, and refuses from twice
+def test_decompression_bomb(workspace, data, monkeypatch, factor):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    save(data / "train/cat/bomb.png", np.zeros((20, int(50 * factor))))
+    assert "train/cat/bomb.png: too large (Image size (" in refused(workspace)
 
 
 def link(path, target):
@@ -137,6 +267,7 @@ def test_links_are_followed_and_what_is_passed_over_is_named(workspace, data, tm
         "checkpoints), 1 beside the class folders (train/loose.png), 1 without the ending of an "
         "image (train/dog/notes.txt), 1 beside train and test (valid)"
     )
+    assert "exact duplicates: 1 within train\n" in said
 
 
 def test_file_name_that_is_not_utf8_is_taken_and_said(workspace, data):
@@ -155,6 +286,39 @@ def test_file_replaced_at_its_size_and_date_is_noticed(workspace, data):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "changed since `aebench plan`" in workspace.run("aebench", "prepare", ok=False).stderr
     assert holds(prepared(workspace)[0], 255 - RAMP)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_images_that_come_out_all_alike_are_refused_by_name(workspace, data, kind):
+    for i, path in enumerate(list(data.rglob("*.png"))):
+        drawn = in_alpha("white", np.roll(DISC, i, 1))  # on white nothing is left of it
+        path.with_suffix(f".{kind.lower()}").write_bytes(encoded(drawn, kind))
+        if kind != "PNG":
+            path.unlink()
+    text = refused(workspace)
+    assert f"cat/a.{kind.lower()}: comes out as the same pixels as" in text
+    assert "though the files differ" in text
+
+
+def test_class_that_comes_out_alike_and_black_images_are_said(workspace, data):
+    for i, path in enumerate(data.glob("*/cat/*.png")):
+        path.write_bytes(encoded(in_alpha("white", np.roll(DISC, i, 1)), "PNG"))
+    assert "all images of class 'cat' come out alike though the files" in prepared(workspace)[1]
+    for i, path in enumerate(data.rglob("*.png")):
+        save(path, np.roll(DISC > 0, i, 1))
+    assert "no pixel is above 1 (of 255)" in prepared(workspace)[1]
+
+
+def test_duplicates_are_counted(workspace, data):
+    for place in ("train/cat/y", "train/cat/z", "train/dog/z", "test/cat/z", "test/cat/y"):
+        save(data / f"{place}.png", RAMP)
+    _, said = prepared(workspace)
+    assert (
+        "aebench: warning: pets: exact duplicates: 2 within train, 1 within test, "
+        "2 of the test images in train, 1 under several labels\n"
+    ) in said
+    record = json.loads((workspace / "results/data.json").read_text())
+    assert record["duplicates"] == {"train": 2, "test": 1, "across": 2, "two_labels": 1}
 
 
 def test_own_images_that_are_not_there(workspace, data):

@@ -95,7 +95,7 @@ def test_16_bit_palette_and_turned_images(light, tmp_path):
         (folder / split / "a").mkdir(parents=True)
         for i in range(10):
             wide.save(folder / split / "a" / f"turned{i}.jpg", exif=exif)
-        deep = Image.fromarray(np.full((8, 16), 128 * 256, np.uint16))
+        deep = Image.fromarray(np.full((8, 16), 129 * 256, np.uint16))
         deep.save(folder / split / "a" / "deep.png")
     meta, arrays = prepared(light, dataset="odd")
     assert meta["shape"] == [1, 8, 16]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from aebench.records.origin import Provenance
 from aebench.records.plan import DataPlan
-from aebench.records.record import Planned, Record, internal
+from aebench.records.record import Part, Planned, Record, internal
 
 
 class Prepared(Record):
@@ -29,10 +29,39 @@ class Prepared(Record):
         return {"examples" if key == "gallery" else key: v for key, v in content.items()}
 
 
+class Duplicates(Part):
+    """Images of exactly the same pixels."""
+
+    train: int  # training images that repeat another one
+    test: int  # test images that repeat another one
+    across: int  # test images that are training images, too
+    two_labels: int  # different images that stand under more than one label
+
+    @property
+    def words(self) -> str | None:
+        """A phrase of those there are; None without any."""
+        counts = {
+            "within train": self.train,
+            "within test": self.test,
+            "of the test images in train": self.across,
+            "under several labels": self.two_labels,
+        }
+        found = [f"{count:,} {what}" for what, count in counts.items() if count]
+        return f"exact duplicates: {', '.join(found)}" if found else None
+
+
 class DataRecord(Prepared, Planned):
     """results/data.json: the same, and where the images came from."""
 
     plan: DataPlan | None = internal(None)
+    duplicates: Duplicates | None = internal(None)  # None: not counted
+    remarks: list[str] = internal([])  # what a reader of the figures should know of the images
     dataset: str
     source: str
     provenance: Provenance
+
+    @property
+    def words(self) -> list[str]:
+        """The remarks and the duplicates, a phrase each."""
+        counted = self.duplicates and self.duplicates.words
+        return [*self.remarks, *([counted] if counted else [])]

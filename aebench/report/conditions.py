@@ -52,6 +52,7 @@ def data(results: Results) -> list[Span]:
         f"{facts.num_test:,} test images, {channels} x {height} x {width}, "
         f"{len(facts.classes)} classes, hash ",
         Code(facts.data_hash[:12]),
+        *(f"; {phrase}" for phrase in facts.words),
     ]
 
 

@@ -1,11 +1,12 @@
 """Turn the data set's images into arrays."""
 
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
 from aebench.records.plan import DataPlan, KnnPlan
-from aebench.records.prepare import DataRecord, Prepared
+from aebench.records.prepare import DataRecord, Duplicates, Prepared
 from aebench.workspace import Outs, Workspace, check_unchanged, data_root
 
 if TYPE_CHECKING:
@@ -56,11 +57,15 @@ def prepare(workspace: Workspace) -> None:
             **meta.model_dump(exclude={"format"}),
             plan_hash=plan_hash,
             plan=plan,
+            duplicates=Duplicates(**images.duplicates),
+            remarks=images.remarks,
             dataset=plan.dataset,
             source=plan.source,
             provenance=clock.provenance(["numpy", "pillow"]),
         )
         outs.write(workspace.results / "data.json", record.json_bytes())
+    for words in record.words:
+        print(f"aebench: warning: {plan.dataset}: {words}", file=sys.stderr)
 
 
 def check_k(workspace: Workspace, num_train: int) -> None:
