@@ -1,6 +1,9 @@
 """Images of every source -> arrays in an order that depends on their content alone."""
 
+import contextlib
+import errno
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aebench.errors import AebenchError, first_line, is_machine_failure
-from aebench.folders import image_folder, printable
+from aebench.errors import AebenchError, failure_reason, first_line
+from aebench.folders import composed, image_folder, is_utf8, printable
 from aebench.images import convert, read_arrays
 
 if TYPE_CHECKING:
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = 10  # test images whose reconstructions the report shows
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
+
+
+# Of an OSError: the machine's, not the plug-in's.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass
@@ -101,27 +108,24 @@ def alike(paths: Sequence[str], images: np.ndarray, which: Sequence[int]) -> tup
 def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
     """What the registered data set's `load` returns, checked, converted, its classes sorted."""
     where = f"{plan.source}: data set {plan.dataset!r}"
-    root.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # `digits` needs no folder; who does will say so
+        root.mkdir(parents=True, exist_ok=True)
     try:
-        loaded = dataset.load(root)
+        with contextlib.chdir("."):  # and back, wherever it goes
+            loaded = dataset.load(root)
     except AebenchError:
         raise
-    except Exception as error:
-        if is_machine_failure(error) and not is_download_failure(error):
-            raise
-        folder = root / plan.dataset
-        raise AebenchError(
-            f"{where}: {type(error).__name__}: {first_line(error)}; if it is to be downloaded, "
-            f"check the network, or put its images into {folder}/{{train,test}}/<class>/*.png"
-        ) from None
+    except (Exception, SystemExit) as error:
+        raise AebenchError(f"{where}: {load_fault(error, root / plan.dataset)}") from None
     check_dataset(where, loaded)
+    names = [str(name) for name in loaded["classes"]]
     # By name, as a folder has them: both sources of a data set then give the same labels.
-    order = sorted(range(len(loaded["classes"])), key=lambda i: loaded["classes"][i])
-    rank = np.argsort(order)
+    order = sorted(range(len(names)), key=lambda i: names[i])
+    rank = np.argsort(order).astype(np.int64)
     splits = {}
     for split in ("train", "test"):
         images, labels = loaded[split]
-        splits[split] = (converted(images, plan), rank[labels].astype(np.int64))
+        splits[split] = (converted(np.asarray(images), plan), rank[labels.astype(np.int64)])
         check_size(where, splits[split][0])
     shapes = [images.shape[1:] for images, _ in splits.values()]
     if shapes[0] != shapes[1]:
@@ -129,10 +133,38 @@ def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
             f"{where}: train images are {shapes[0]}, test images {shapes[1]}; both must agree: set "
             "image_size and channels in params.yaml"
         )
-    return Source(splits, [loaded["classes"][i] for i in order], [])
+    every = [image for images, _ in splits.values() for image in images]
+    if all(np.array_equal(image, every[0]) for image in every):
+        raise AebenchError(
+            f"{where}: all images are the same; allowed: different ones, uint8 0 to 255"
+        )
+    return Source(splits, [names[i] for i in order], [])
 
 
-def is_download_failure(error: Exception) -> bool:
+def load_fault(error: BaseException, folder: Path) -> str:
+    """Why `load` failed, and what to do. A failure of the machine is raised again instead."""
+    network = is_download_failure(error)
+    if isinstance(error, SystemExit):
+        return f"load ended the program (exit({error.code})); it is to return or to raise"
+    if isinstance(error, OSError) and (network or error.errno not in DISK):
+        reason = f"{type(error).__name__}: {first_line(error)}"
+    else:
+        assert isinstance(error, Exception)
+        reason = failure_reason(error)
+    if isinstance(error, OSError) and not network:
+        root = folder.parent
+        if os.access(root, os.W_OK):
+            return reason
+        return f"{reason}; {root} cannot be written: set AEBENCH_DATA to a folder that can"
+    if network or isinstance(error, RuntimeError):  # torchvision's, of a download
+        reason += (
+            f"; if it is to be downloaded, check the network, or put its images into "
+            f"{folder}/{{train,test}}/<class>/*.png"
+        )
+    return reason
+
+
+def is_download_failure(error: BaseException) -> bool:
     """Whether the network failed: urllib's and the sockets' errors are OSErrors without a file."""
     import urllib.error
 
@@ -145,32 +177,44 @@ def check_dataset(where: str, loaded: Any) -> None:
     if not isinstance(loaded, dict) or set(loaded) != set(keys):
         got = list(loaded) if isinstance(loaded, dict) else type(loaded).__name__
         raise AebenchError(f"{where}: load returned {got}; allowed: a dict with {keys}")
-    classes = loaded["classes"]
-    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
-        raise AebenchError(f"{where}: classes are {str(classes)[:60]}; allowed: a list of str")
+    check_classes(where, loaded["classes"])
     for split in ("train", "test"):
         pair = loaded[split]
         pair_of_arrays = isinstance(pair, tuple | list) and len(pair) == 2
         if not pair_of_arrays or not all(isinstance(a, np.ndarray) for a in pair):
             raise AebenchError(f"{where}: {split} is no pair of numpy arrays (images, labels)")
         images, labels = pair
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        shaped = images.ndim == 4 and images.shape[1] in (1, 3) and images.size > 0
+        if images.dtype != np.uint8 or not shaped:
             raise AebenchError(
                 f"{where}: {split} images are {images.dtype} {images.shape}; "
                 "allowed: uint8 (N, 1 or 3, H, W)"
             )
-        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
             raise AebenchError(
                 f"{where}: {split} labels are {labels.dtype} {labels.shape}; "
                 f"allowed: int64 ({len(images)},)"
             )
-        present, number = set(labels.tolist()), len(classes)
+        present, number = set(labels.tolist()), len(loaded["classes"])
         if present != set(range(number)):
             wrong = sorted(present ^ set(range(number)))
             raise AebenchError(
                 f"{where}: {split} labels: missing or unknown {wrong[:5]}; "
                 f"allowed: each of 0 to {number - 1} at least once"
             )
+
+
+def check_classes(where: str, classes: Any) -> None:
+    """AebenchError for class names that are no list of different texts."""
+    listed = isinstance(classes, list | tuple) and len(classes) > 0
+    if not listed or not all(isinstance(c, str) and c.strip() for c in classes):
+        got = " ".join(str(classes)[:60].split())
+        raise AebenchError(f"{where}: classes are {got}; allowed: a list of str")
+    if len({composed(c) for c in classes}) < len(classes):
+        raise AebenchError(f"{where}: classes {str(classes)[:60]}; allowed: each name once")
+    for name in classes:
+        if not is_utf8(name):
+            raise AebenchError(f"{where}: class {ascii(name)}; allowed: text that UTF-8 can hold")
 
 
 def check_size(where: str, images: np.ndarray) -> None:
@@ -190,9 +234,8 @@ def converted(images: np.ndarray, plan: "DataPlan") -> np.ndarray:
         return images
     from PIL import Image
 
-    return np.stack(
-        [convert(Image.fromarray(np.squeeze(i.transpose(1, 2, 0))), size, channels) for i in images]
-    )
+    pictures = (Image.fromarray(i[0] if len(i) == 1 else i.transpose(1, 2, 0)) for i in images)
+    return np.stack([convert(picture, size, channels) for picture in pictures])
 
 
 def pixel_hashes(images: np.ndarray) -> list[bytes]:

@@ -328,3 +328,84 @@ def test_own_images_that_are_not_there(workspace, data):
     save(data / "own/.hidden/a.png", RAMP)
     with pytest.raises(AebenchError, match="own: no image in it"):
         aebench.read_images(data / "own", (1, 8, 8))
+
+
+PLUGIN = """\
+import numpy as np
+from aebench import hookimpl
+
+def load(root):
+    i = np.arange(30 * 81, dtype=np.uint8).reshape(30, 1, 9, 9)
+    l = np.arange(30) % 2
+    c = ["a", "b"]
+    {statement}
+
+@hookimpl
+def register_datasets(register):
+    register("mine", load)
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("return None", "load returned NoneType; allowed: a dict with"),
+        ("return dict(train=(i, l), test=None, classes=c)", "test is no pair of numpy arrays"),
+        ("return dict(train=(i, l), test=(i, None), classes=c)", "test is no pair of numpy arr"),
+        ("return dict(train=(i, l), test=(i, l), classes=list(l[:2]))", "classes are [np.int64(0)"),
+        (
+            "return dict(train=(i, l), test=(i, l), classes=i[0, 0, :2])",
+            "classes are [[ 0 1",
+        ),
+        ("return dict(train=(i, l), test=(i, l), classes=[])", "classes are []; allowed: a list"),
+        (
+            "return dict(train=(i, l), test=(i, l), classes=['a', 'a'])",
+            "classes ['a', 'a']; al",
+        ),
+        ("return dict(train=(i, l), test=(i, l), classes=['a', '\\udce9'])", "class '\\udce9'; al"),
+        ("return dict(train=(i[:0], l[:0]), test=(i, l), classes=c)", "train images are uint8 (0,"),
+        ("return dict(train=(i, l / 1), test=(i, l), classes=c)", "train labels are float64 (30,)"),
+        ("return dict(train=(i, l[:, None]), test=(i, l), classes=c)", "train labels are int64 (3"),
+        (
+            "return dict(train=(i * 0, l), test=(i * 0, l), classes=c)",
+            "all images are the sa",
+        ),
+        ("exit(3)", "load ended the program (exit(3))"),
+        (
+            "open('/nowhere/mine.npz')",
+            "FileNotFoundError: [Errno 2] No such f",
+        ),
+        ("raise IndexError('x\\ny')", "IndexError: x (mine.py:8)"),
+    ],
+)
+def test_data_set_that_breaks_its_contract(workspace, data, statement, said):
+    (workspace / "plugins/mine.py").write_text(PLUGIN.format(statement=statement))
+    workspace.params(dataset="mine", channels=None)
+    text = refused(workspace)
+    assert f"plugins/mine.py: data set 'mine': {said}" in text
+    assert "network" not in text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "return dict(train=(i, l), test=(i, l), classes=c)",
+        "return dict(train=(i, l.astype(np.uint8)), test=(i, l.astype('>i2')), classes=c)",
+        "return dict(train=[i, l], test=[i, l.astype(np.uint64)], classes=tuple(np.array(c)))",
+        "import os; os.chdir('/'); return dict(train=(i, l), test=(i, l), classes=c)",
+    ],
+)
+def test_what_is_harmless_of_a_data_set(workspace, data, statement):
+    (workspace / "plugins/mine.py").write_text(PLUGIN.format(statement=statement))
+    workspace.params(dataset="mine", channels=None)
+    prepared(workspace)
+    labels = np.load(workspace / "data/prepared/test_labels.npy")
+    assert labels.dtype == np.int64 and labels.tolist() == [0] * 15 + [1] * 15
+
+
+def test_images_of_one_row_are_made_to_fit(workspace, data):
+    statement = "i = i[:, :, :1].repeat(3, 1); return dict(train=(i, l), test=(i, l), classes=c)"
+    (workspace / "plugins/mine.py").write_text(PLUGIN.format(statement=statement))
+    workspace.params(dataset="mine", channels=None, image_size=8)
+    assert prepared(workspace)[0].shape == (30, 8, 8)
+    workspace.params(image_size=None)
