@@ -159,6 +159,12 @@ def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
     name = params.dataset
     settings = {"dataset": name, "image_size": params.image_size, "channels": params.channels}
     folder = data_root() / name
+    given = os.path.expanduser(os.environ.get("AEBENCH_DATA") or os.sep)
+    if not os.path.isabs(given):
+        plan.warnings.append(
+            f"AEBENCH_DATA: {given!r} is relative to the workspace (now {folder.parent}), and "
+            "`dvc exp run --temp` has another one; give an absolute path"
+        )
     if any(os.path.isdir(folder / split) for split in ("train", "test")):
         found = image_folder(folder)
         plan.warnings += [f"{name}: {remark}" for remark in found.remarks]
@@ -173,16 +179,26 @@ def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
     if name in registry.duplicates:
         raise AebenchError(f"{NAME}: dataset: {registry.duplicates[name]}; rename one")
     if name not in registry.datasets:
-        folders = [p.name for p in data_root().glob("*") if (p / "train").is_dir()]
-        known = sorted({*registry.datasets, *folders})
-        raise AebenchError(
-            f"{NAME}: dataset: unknown data set {name!r}{nearest(name, known)}; known: "
-            f"{', '.join(known) or 'none'}; a folder of your own goes to "
-            f"{folder}/{{train,test}}/<class>/*.png"
-        )
+        raise AebenchError(unknown_dataset(name, folder, registry))
     plugin = registry.datasets[name].plugin
     prints = plan.fingerprints("prepare", plugin)
     return DataPlan(**settings, source=plugin.name, fingerprints=prints)
+
+
+def unknown_dataset(name: str, folder: Path, registry: Registry) -> str:
+    """What is known instead, and where a folder of that name would be looked for."""
+    root = folder.parent
+    try:
+        folders = [entry for entry in os.listdir(root) if os.path.isdir(root / entry / "train")]
+        where = ""
+    except OSError as error:
+        folders, where = [], f" (the data root {root}: {error.strerror}; $AEBENCH_DATA sets it)"
+    known = sorted({*registry.datasets, *folders})
+    return (
+        f"{NAME}: dataset: unknown data set {name!r}{nearest(name, known)}; known: "
+        f"{', '.join(known) or 'none'}; a folder of your own goes to "
+        f"{folder}/{{train,test}}/<class>/*.png{where}"
+    )
 
 
 def train_size(workspace: Workspace, data: DataPlan) -> int:

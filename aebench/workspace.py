@@ -73,8 +73,13 @@ def add_run_and_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def data_root() -> Path:
-    """`$AEBENCH_DATA`, else `aebench` in the user's cache folder."""
-    return Path(os.environ.get("AEBENCH_DATA") or platformdirs.user_cache_dir("aebench"))
+    """`$AEBENCH_DATA`, else `aebench` in the user's cache folder: absolute, and perhaps not there.
+
+    `~` is the home folder, as shells do not replace it in `.env` files and between quotes; a
+    relative path is one in the workspace, where every stage runs.
+    """
+    path = os.environ.get("AEBENCH_DATA") or platformdirs.user_cache_dir("aebench")
+    return Path(os.path.expanduser(path)).absolute()
 
 
 class Outs:

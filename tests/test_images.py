@@ -17,6 +17,7 @@ from PIL import Image
 import aebench
 from aebench.errors import AebenchError
 from aebench.fingerprint import stage_fingerprint
+from aebench.workspace import data_root
 
 RAMP = np.arange(64, dtype=np.int64).reshape(8, 8) * 4  # 0 to 252
 DISC = (np.hypot(*np.mgrid[-4:4, -4:4]) < 3) * 255
@@ -50,9 +51,8 @@ def data(workspace, tmp_path):
     return tmp_path / "pets"
 
 
-def save(path, values, mode=None, kind=np.uint8, **options):
-    image = Image.fromarray(np.asarray(values).astype(kind))
-    (image.convert(mode) if mode else image).save(path, **options)
+def save(path, values):
+    Image.fromarray(np.asarray(values).astype(np.uint8)).save(path)
 
 
 def prepared(workspace):
@@ -409,3 +409,40 @@ def test_images_of_one_row_are_made_to_fit(workspace, data):
     workspace.params(dataset="mine", channels=None, image_size=8)
     assert prepared(workspace)[0].shape == (30, 8, 8)
     workspace.params(image_size=None)
+
+
+ROOTS = {  # $AEBENCH_DATA: what is said of it when a folder is looked for
+    "/dev/null/data": "(the data root /dev/null/data: Not a directory; $AEBENCH_DATA sets it)",
+    "/proc/no": "(the data root /proc/no: No such file or directory; $AEBENCH_DATA sets it)",
+    "x" * 300: "File name too long; $AEBENCH_DATA sets it)",
+}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_data_root_that_is_broken(workspace, data, root):
+    workspace.env["AEBENCH_DATA"] = root
+    workspace.params(dataset="pets")
+    done = workspace.run("aebench", "plan", ok=False)
+    assert ROOTS[root] in done.stderr and done.stderr.count("error: ") == 1
+    (workspace / "plugins/mine.py").write_text(
+        PLUGIN.format(statement="return dict(train=(i, l), test=(i, l), classes=c)")
+    )
+    workspace.params(dataset="mine", channels=None)
+    prepared(workspace)  # needs no data root
+    (workspace / "plugins/mine.py").write_text(
+        PLUGIN.format(statement="(root / 'downloads').mkdir(parents=True)")
+    )
+    assert f"{root} cannot be written: set AEBENCH_DATA to a folder that can" in refused(workspace)
+
+
+def test_data_root_of_home_and_relative_to_the_workspace(workspace, data, monkeypatch):
+    workspace.env |= {"AEBENCH_DATA": "~", "HOME": str(data.parent)}
+    assert len(prepared(workspace)[0]) == 6
+    relative = os.path.relpath(data.parent, workspace.folder)
+    workspace.env["AEBENCH_DATA"] = relative
+    images, said = prepared(workspace)
+    assert len(images) == 6
+    assert f"AEBENCH_DATA: {relative!r} is relative to the workspace (now /" in said
+    monkeypatch.delenv("AEBENCH_DATA", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    assert data_root().is_absolute()
