@@ -88,6 +88,8 @@ def opened(content: bytes, bits: int) -> Decoded:
         frames = file.format != "MPO" and getattr(file, "is_animated", False)
         file.load()
         image = ImageOps.exif_transpose(file)
+    if deep and "transparency" in image.info:  # of which Pillow compares 8 bits
+        raise AebenchError(f"16 bits with one value as transparent; {AS_8_BITS}")
     if image.mode.startswith(("I", "F")):
         grey, largest = grey_of_16_bits(image, bits)
         return Decoded(grey, frames=frames, grey=largest)
@@ -112,8 +114,6 @@ def grey_of_16_bits(image: "Image", bits: int) -> tuple["Image", int]:
             f"pixels are floats, {low:g} to {high:g}, whose white is not known; allowed: integers "
             f"of 8 or 16 bits; {AS_8_BITS}"
         )
-    if "transparency" in image.info:
-        raise AebenchError(f"16-bit grey with a transparent value; {AS_8_BITS}")
     if low < 0 or high > 65535:
         raise AebenchError(f"pixels are {low} to {high}; allowed: 0 to 65535; {AS_8_BITS}")
     return Image.fromarray((values >> (bits - 8)).clip(0, 255).astype("uint8")), int(high)

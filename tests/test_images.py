@@ -81,14 +81,21 @@ def in_alpha(colour, alpha=DISC):
     return image
 
 
-def png(values, depth=16):
+def png(values, transparent=()):
     """A 16-bit PNG of (H, W, C) values, which Pillow cannot write."""
     height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", width, height, depth, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2}[channels], 0, 0, 0)
+    key = struct.pack(f">{len(transparent)}H", *transparent)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
-        for kind, part in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        for kind, part in (
+            (b"IHDR", head),
+            (b"tRNS", key),
+            (b"IDAT", zlib.compress(rows)),
+            (b"IEND", b""),
+        )
+        if part or kind == b"IEND"
     )
 
 
@@ -168,6 +175,8 @@ REFUSED = {  # name of the file: (its content, what is said of it)
     "int32.tif": (encoded(array(RAMP * 300, np.int32), "TIFF"), "pixels are 0 to 75600; allowed"),
     "ct.tif": (encoded(array(RAMP - 99, np.int32), "TIFF"), "pixels are -99 to 153; allowed: 0"),
     "dark.png": (png(np.dstack([RAMP] * 3)), "16-bit colour without a value above 255"),
+    "key.png": (png(RAMP[..., None] * 257, [0]), "16 bits with one value as transparent"),
+    "keys.png": (png(np.dstack([RAMP * 257] * 3), [0] * 3), "16 bits with one value as transp"),
     "broken.avif": (bytes(BROKEN_AVIF), "not a whole image (Failed to decode"),
     "cut.png": (encoded(array(RAMP), "PNG")[:55], "not a whole image ("),
     "cut.jp2": (encoded(array(RAMP), "JPEG2000")[:-20], "not a whole image ("),
