@@ -162,6 +162,7 @@ def read_arrays(
 
     def read(path: str) -> "tuple[np.ndarray, Decoded]":
         decoded = decode(path, bits)
+        check_length(path, decoded.image, image_size)
         array = convert(decoded.image, image_size, channels)
         return array, decoded._replace(image=None)  # type: ignore[arg-type]  # 60,000 are large
 
@@ -188,6 +189,19 @@ def read_arrays(
                 for index, (image, _) in zip(grey, again, strict=True):
                     images[index] = image
     return images, phrases(paths, facts, bits)
+
+
+def check_length(path: str, image: "Image", image_size: int | None) -> None:
+    """AebenchError for an image so much longer than wide that scaling it would fill the memory."""
+    from PIL import Image
+
+    short, long = sorted(image.size)
+    scaled = (image_size or short) ** 2 * long // short
+    if Image.MAX_IMAGE_PIXELS and scaled > Image.MAX_IMAGE_PIXELS:
+        raise AebenchError(
+            f"{printable(path)}: {image.width} x {image.height} pixels are {scaled:,} where the "
+            f"shorter side is image_size {image_size}; cut it, or lower image_size"
+        )
 
 
 def check_colour(paths: Sequence[str], facts: Sequence[Decoded]) -> None:

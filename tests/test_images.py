@@ -207,6 +207,14 @@ def test_decompression_bomb(workspace, data, monkeypatch, factor):
     assert "train/cat/bomb.png: too large (Image size (" in refused(workspace)
 
 
+def test_image_too_long_to_be_scaled(workspace, data):
+    save(data / "train/cat/wire.png", np.zeros((1, 50000)))
+    workspace.params(dataset="pets", channels=1, image_size=64)
+    text = refused(workspace)
+    workspace.params(image_size=None)
+    assert "train/cat/wire.png: 50000 x 1 pixels are 204,800,000 where the shorter side is" in text
+
+
 def link(path, target):
     path.symlink_to(target)
 
