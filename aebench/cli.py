@@ -20,7 +20,8 @@ import psutil
 
 from aebench.errors import AebenchError, first_line, is_machine_failure
 from aebench.version import warn_of_other_version
-from aebench.workspace import STAGES, Workspace
+from aebench.waiting import decide
+from aebench.workspace import PER_RUN, STAGES, Workspace
 
 PACKAGE = Path(__file__).parent
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
@@ -29,6 +30,8 @@ SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 def main() -> int:
     """Run the verb of the command line. The exit status: see `run`."""
     arguments = sys.argv[1:]
+    if arguments and arguments[0] in PER_RUN:  # those that compute in threads, and are timed
+        decide()
     if "DVC_STAGE" in os.environ:
         chain = up_to_dvc()
         threading.Thread(target=end_with_dvc, args=(chain,), daemon=True).start()

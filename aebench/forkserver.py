@@ -21,6 +21,8 @@ import time
 import traceback
 from pathlib import Path
 
+from aebench.waiting import policy
+
 IDLE = 30.0  # seconds without a stage after which the server ends, as it does without its DVC
 
 
@@ -53,7 +55,9 @@ def run_in_fork(module: str, arguments: list[str], dvc: int) -> int | None:
 
 def connect(module: str, dvc: int) -> socket.socket | None:
     """A connection to the server of the DVC process, which is started if need be."""
-    path = Path(tempfile.gettempdir(), f"aebench-{os.getuid()}-{dvc}", "socket")
+    # How threads wait is read when torch is imported: a server for either way.
+    kind = "-passive" if policy() == "passive" else ""
+    path = Path(tempfile.gettempdir(), f"aebench-{os.getuid()}-{dvc}{kind}", "socket")
     server: subprocess.Popen[bytes] | None = None
     while server is None or server.poll() is None:
         if path.parent.exists() and path.parent.stat().st_uid != os.getuid():

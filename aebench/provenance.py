@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aebench.records.origin import PROTOCOL, Provenance
+from aebench.waiting import policy
 from aebench.workspace import Workspace
 
 # What a run itself writes or `dvc exp run -S` edits does not make the code dirty.
@@ -33,6 +34,7 @@ class Clock:
             cpu=cpu_name(),
             cores=os.cpu_count(),
             openblas_coretype=os.environ.get("OPENBLAS_CORETYPE"),
+            wait_policy=policy(),
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             protocol=PROTOCOL,
             stage_seconds=time.perf_counter() - self.start,

@@ -27,6 +27,7 @@ class Provenance(Part):
     cpu: str
     cores: int | None
     openblas_coretype: str | None = None  # $OPENBLAS_CORETYPE
+    wait_policy: str | None = None  # of OpenMP's threads: spin, passive, or the user's own settings
     date: str  # UTC, ISO 8601
     protocol: int = 1
     stage_seconds: float | None = None  # of the whole stage, from its first line on
@@ -36,8 +37,11 @@ class Provenance(Part):
         """What must agree for times to be compared."""
         parts = [self.cpu, f"{self.cores} cores", f"{self.threads} threads"]
         parts += [self.gpu] if self.gpu else []
-        kind = self.openblas_coretype
-        return ", ".join(parts + ([f"OPENBLAS_CORETYPE {kind}"] if kind else []))
+        parts += [f"OPENBLAS_CORETYPE {kind}"] if (kind := self.openblas_coretype) else []
+        if self.wait_policy not in (None, "spin"):  # spinning is what all did before it was chosen
+            quietly = self.wait_policy == "passive"
+            parts += ["threads waited quietly (passive)" if quietly else self.wait_policy]
+        return ", ".join(parts)
 
 
 class Timing(Part):

@@ -87,7 +87,7 @@ class Times:
             if machines[1:]:
                 named = "; ".join(f"{machine}{self.letter(kind, machine)}" for machine in machines)
                 text = (
-                    f"Times of {STAGE_OF[kind]} are of several machines: {named}. Those without a "
+                    f"Times of {STAGE_OF[kind]} were not all taken alike: {named}. Those without a "
                     "letter are of (A), and no time is compared with one of another."
                 )
                 blocks.append(Paragraph(text))
