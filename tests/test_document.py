@@ -117,7 +117,7 @@ def test_document_is_written_block_by_block():
     blocks = [
         Table(
             [Header("run", is_text=True), Header("accuracy, %", ["right ", Code("*")])],
-            [[Cell("mlp"), Cell(Interval(0.5, 0.01), Format("{:.2f}", 100), strong=True)]],
+            [[Cell("mlp"), Cell(Interval(0.5, 0.01, 0.01), Format("{:.2f}", 100), strong=True)]],
         ),
         Note("small"),
         CodeBlock("dvc repro", "sh"),
@@ -135,9 +135,13 @@ def test_document_is_written_block_by_block():
 
 def test_cells_keep_their_values_and_are_written_by_their_formats():
     wide = Format("{:+.1f}", 100, "{:.2g}")
-    assert wide.written(Interval(0.05, 0.001)) == "+5.0 ± 0.1"
-    assert wide.written(Interval(0.05, 1.5)) == "+5.0 ± 150.0"  # two digits would be 1.5e+02
-    assert wide.written(Interval(0.05, None)) == wide.written(0.05) == "+5.0"
+    assert wide.written(Interval(0.05, 0.001, 0.001)) == "+5.0 ± 0.1"
+    assert wide.written(Interval(0.05, 1.5, 1.5)) == "+5.0 ± 150.0"  # two digits would be 1.5e+02
+    assert wide.written(Interval(0.05)) == wide.written(0.05) == "+5.0"
+    ends = Format("{:.1f}", 100)
+    assert ends.written(Interval(0.99, 0.0121, 0.0068)) == "99.0 +0.7 -1.2"
+    assert ends.written(Interval(1.0, 0.0106, 0.0)) == "100.0 +0.0 -1.1"
+    assert ends.written(Interval(0.5, 0.01231, 0.01229)) == "50.0 ± 1.2"  # alike as written
     assert words(Cell()) == "" and words(Cell(7)) == "7" and words(Cell(7, text="any")) == "any"
     assert spans(["a", "", "b", Code("c"), "d"]) == ["ab", Code("c"), "d"]
 

@@ -8,6 +8,8 @@ from aebench.evaluation.uncertainty import (
     holm,
     interval,
     of_accuracies,
+    of_accuracy,
+    of_gain,
     over_seeds,
     p_value,
     tied,
@@ -49,21 +51,22 @@ def coverage(kind, seeds, found=interval, **options):
     hits = 0
     for _ in range(1000):
         (values,) = kind(random, seeds, **options)
-        mean, half = found(values)
-        hits += abs(mean - TRUTH[kind]) <= half
+        one = found(values)
+        hits += one.low <= TRUTH[kind] <= one.high
     return hits / 1000
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize("kind", TRUTH)
-def test_interval_covers_the_mean_over_new_seeds_and_images(kind, seeds):
-    assert 0.92 <= coverage(kind, seeds) <= 0.985  # 95 %, and what the double count adds
+@pytest.mark.parametrize(("kind", "found"), [(errors, interval), (correct, of_accuracy)])
+def test_interval_covers_the_mean_over_new_seeds_and_images(kind, found, seeds):
+    # 95 %, and what the double count adds
+    assert 0.92 <= coverage(kind, seeds, found) <= 0.985
 
 
-@pytest.mark.parametrize("kind", TRUTH)
-def test_interval_of_one_seed_is_over_images_alone(kind):
-    assert 0.93 <= coverage(kind, 1, moved=0.0) <= 0.97
-    assert coverage(kind, 1, moved=0.1) < 0.7  # what the report says it leaves out
+@pytest.mark.parametrize(("kind", "found"), [(errors, interval), (correct, of_accuracy)])
+def test_interval_of_one_seed_is_over_images_alone(kind, found):
+    assert 0.93 <= coverage(kind, 1, found, moved=0.0) <= 0.97
+    assert coverage(kind, 1, found, moved=0.1) < 0.7  # what the report says it leaves out
 
 
 def test_interval_of_accuracies_needs_no_image():
@@ -72,6 +75,63 @@ def test_interval_of_accuracies_needs_no_image():
 
     assert 0.93 <= coverage(correct, 1, summary, moved=0.0) <= 0.97
     assert 0.93 <= coverage(correct, 3, summary) <= 0.99
+
+
+def right(random, seeds, accuracy, hard):
+    """Right or wrong (seeds, images): some images are hard, a seed moves the model as a whole."""
+    moved = 0.15 if seeds > 1 else 0.0
+    spread = (1 + 1.5**2 + moved**2) ** 0.5
+    limit = stats.norm.ppf(accuracy) * spread + hard + random.normal(0, 1, (seeds, 1)) * moved
+    return (limit > random.normal(0, 1, (seeds, IMAGES))).astype(np.float64)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("accuracy", [0.02, 0.9, 0.99, 1.0])
+def test_interval_of_an_accuracy_holds_the_truth_near_its_ends(accuracy, seeds):
+    random = np.random.default_rng(seeds)
+    held = {"one": 0, "gain": 0, "by seed": 0}
+    for _ in range(300):
+        hard = random.normal(0, 1.5, IMAGES)
+        values, other = (right(random, n, accuracy, hard) for n in (seeds, 1))
+        found = {
+            "one": (of_accuracy(values), accuracy),
+            "gain": (of_gain(values - other), 0.0),
+            "by seed": (of_accuracies(values.mean(axis=1), IMAGES), accuracy),
+        }
+        for name, (one, truth) in found.items():
+            held[name] += one.low - 1e-12 <= truth <= one.high + 1e-12
+    assert min(held.values()) >= 0.93 * 300, held
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (2, 3), (3, 40), (5, 400)])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97, 1.0])
+def test_ends_of_accuracies_and_of_their_differences_are_possible(shape, share):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = (random.random((2, *shape)) < share).astype(np.float64)
+        other = other.mean(axis=0)
+        for found in (of_accuracy(one), of_accuracies(one.mean(axis=1), shape[1])):
+            assert 0 <= found.low <= found.mean <= found.high <= 1 and found.low < found.high
+        for values in (one - other, other - one):
+            found = of_gain(values)
+            assert -1 <= found.low <= found.mean == values.mean() <= found.high <= 1
+            assert found.low < found.high
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 180, 355, 359])
+def test_interval_of_one_seed_is_wilsons(count):
+    values = (np.arange(359) < count).astype(np.float64)[None]
+    low, high = stats.binomtest(count, 359).proportion_ci(method="wilson")
+    for found in (of_accuracy(values), of_accuracies([count / 359], 359)):
+        assert (found.low, found.high) == pytest.approx((low, high), abs=4e-4)  # Student's t
+
+
+def test_interval_of_a_gain_is_newcombes_where_nothing_is_lost():
+    values = np.zeros((1, 200))
+    assert of_gain(values).low == -of_gain(values).high < 0  # alike on all images: nearly the same
+    values[0, :6] = 1
+    gain, alone = of_gain(values), of_accuracy(values)
+    assert alone.low < alone.mean == gain.mean and gain.low < alone.low < gain.high
 
 
 def test_one_seed_and_seeds_alone_are_students():

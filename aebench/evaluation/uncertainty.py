@@ -10,10 +10,33 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """mean - half_width to mean + half_width; None where nothing can be said of it."""
+    """mean - below to mean + above; both None where nothing can be said of it."""
 
     mean: float
-    half_width: float | None
+    below: float | None = None
+    above: float | None = None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the way from end to end."""
+        if self.below is None or self.above is None:
+            return None
+        return self.below if self.below == self.above else (self.below + self.above) / 2
+
+    @property
+    def low(self) -> float:
+        """The lower end; the mean where nothing can be said of it."""
+        return self.mean - (self.below or 0)
+
+    @property
+    def high(self) -> float:
+        """The upper end; the mean where nothing can be said of it."""
+        return self.mean + (self.above or 0)
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether 0 lies in it; not, where its ends are not known."""
+        return self.below is not None and self.low <= 0 <= self.high
 
 
 class Variance(NamedTuple):
@@ -31,7 +54,8 @@ def interval(values: np.ndarray) -> Interval:
     Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946). What is neither of seed nor of
     image alone counts in both, which errs to the wide side. One seed: over images only.
     """
-    return Interval(float(values.mean()), half_width(variances(values)))
+    half = half_width(variances(values))
+    return Interval(float(values.mean()), half, half)
 
 
 def variances(values: np.ndarray) -> list[Variance]:
@@ -50,25 +74,91 @@ def of_mean(values: np.ndarray) -> list[Variance]:
 def over_seeds(values: Sequence[float]) -> Interval:
     """95 % interval of the mean over seeds alone, Student's t."""
     found = np.array(values, np.float64)
-    return Interval(float(found.mean()), half_width(of_mean(found)))
+    half = half_width(of_mean(found))
+    return Interval(float(found.mean()), half, half)
+
+
+def of_accuracy(values: np.ndarray) -> Interval:
+    """`interval` of the mean of `values` float64 (seeds, images) in [0, 1], within 0 and 1."""
+    from_seeds, from_images = of_mean(values.mean(axis=1)), of_mean(values.mean(axis=0))
+    return proportion(float(values.mean()), from_seeds, from_images, values.shape[1])
 
 
 def of_accuracies(accuracies: Sequence[float], images: int) -> Interval:
-    """`interval` where only each seed's accuracy is known: the images' variance is p (1 - p) / N.
+    """`of_accuracy` where only each seed's is known: the images' variance is p (1 - p) / N.
 
     That is what one seed has; for the mean of several it is an upper limit.
     """
     found = np.array(accuracies, np.float64)
     mean = float(found.mean())
     from_images = Variance(mean * (1 - mean) / images, images)  # nobody estimated a spread
-    return Interval(mean, half_width([*of_mean(found), from_images]))
+    return proportion(mean, of_mean(found), [from_images], images)
+
+
+def proportion(
+    mean: float, from_seeds: Sequence[Variance], from_images: Sequence[Variance], images: int
+) -> Interval:
+    """The score interval of a proportion, within 0 and 1, with seeds as a further source.
+
+    E. B. Wilson's (JASA 22, 1927) holds each p with |mean - p| <= t sqrt(p (1 - p) / trials): a
+    variance that is p's own does not vanish at the ends. The trials are those that give the images'
+    variance at the mean, or their number where that is 0. Under the root stands the variance that
+    was found between the seeds, too, and t is the quantile of `interval`.
+    """
+    sources = [*from_seeds, *from_images]
+    own, spread = sum(source.value for source in from_images), mean * (1 - mean)
+    trials = spread / own if own > 0 and spread > 0 else images
+    any_variance = sum(source.value for source in sources) > 0
+    t2 = quantile(sources if any_variance else [Variance(1, images)]) ** 2
+    f = t2 / trials
+    of_seeds = t2 * sum(source.value for source in from_seeds)
+    half = (f * spread + f**2 / 4 + (1 + f) * of_seeds) ** 0.5
+    moved = (0.5 - mean) * f  # of the centre, towards a half
+    below, above = ((half - sign * moved) / (1 + f) for sign in (1, -1))
+    return Interval(mean, min(max(below, 0.0), mean), min(max(above, 0.0), 1 - mean))
+
+
+def of_gain(values: np.ndarray) -> Interval:
+    """`interval` of a difference of accuracies, `values` float64 (seeds, images) in [-1, 1].
+
+    It is what was gained minus what was lost, each a proportion with its own ends; of these it
+    takes the ends of the difference, within -1 and 1 (R. G. Newcombe, Statistics in Medicine 17,
+    1998; with any limits and correlation: G. Zou and A. Donner, ibid. 27, 2008).
+    """
+    gained, lost = np.maximum(values, 0), np.maximum(-values, 0)
+    more, less = of_accuracy(gained), of_accuracy(lost)
+    r = correlation(gained, lost)
+    mean = float(values.mean())
+    below = beyond(more.below or 0, less.above or 0, r)
+    above = beyond(more.above or 0, less.below or 0, r)
+    return Interval(mean, min(below, 1 + mean), min(above, 1 - mean))
+
+
+def beyond(one: float, other: float, r: float) -> float:
+    """How far a difference may be off where its terms, of correlation r, are by these."""
+    return max(0.0, one**2 - 2 * r * one * other + other**2) ** 0.5
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the means of two figures of the same (seeds, images); 0 where one does not vary."""
+    variance = [sum(source.value for source in variances(values)) for values in (one, other)]
+    if 0 in variance:
+        return 0.0
+    pairs = [(one.mean(axis=axis), other.mean(axis=axis)) for axis in (1, 0)]
+    shared = sum(float(np.cov(a, b)[0, 1]) / len(a) for a, b in pairs if len(a) > 1)
+    return min(1.0, max(-1.0, shared / (variance[0] * variance[1]) ** 0.5))
 
 
 def half_width(sources: Sequence[Variance]) -> float | None:
     """Of the 95 % interval; None without any variance."""
     if (total := sum(source.value for source in sources)) == 0:
         return None
-    return float(stats.t.ppf((1 + LEVEL) / 2, degrees_of_freedom(sources)) * total**0.5)
+    return float(quantile(sources) * total**0.5)
+
+
+def quantile(sources: Sequence[Variance]) -> float:
+    """Student's, of the 95 % interval."""
+    return stats.t.ppf((1 + LEVEL) / 2, degrees_of_freedom(sources))
 
 
 def degrees_of_freedom(sources: Sequence[Variance]) -> float:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from aebench.evaluation.uncertainty import Interval, interval
+from aebench.evaluation.uncertainty import Interval, interval, of_gain
 from aebench.report.configurations import Configuration
 from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph, Span, Strong
 from aebench.report.results import Result, Results
@@ -52,7 +52,7 @@ class Baselines:
     def less_than_pca(self, one: Configuration) -> str:
         """`, 15.8 % less than PCA`, where that can be said of its MSE."""
         skill = self.skill(one, "mse")
-        if skill is None or skill.mean <= (skill.half_width or 0):
+        if skill is None or skill.mean <= 0 or skill.holds_zero:
             return ""
         return f", {100 * skill.mean:.1f} % less than PCA"
 
@@ -119,7 +119,7 @@ def mse_skill_score(one: Configuration, pca: Configuration) -> Interval | None:
 
 def accuracy_gain(one: Configuration, pca: Configuration) -> Interval:
     """Accuracy minus PCA's at the same size, paired over the images."""
-    return interval(one.images["accuracy"] - pca.images["accuracy"].mean(axis=0))
+    return of_gain(one.images["accuracy"] - pca.images["accuracy"].mean(axis=0))
 
 
 def in_words(skill: Interval | None) -> Cell:
@@ -127,7 +127,7 @@ def in_words(skill: Interval | None) -> Cell:
     after: list[Span] = []
     if skill is None:
         return Cell()
-    if skill.half_width is not None and abs(skill.mean) <= skill.half_width:
+    if skill.holds_zero:
         after = [", not told from PCA"]
     elif skill.mean < 0:
         after = [", ", Strong("worse than PCA")]

@@ -23,6 +23,12 @@ TIES = (
     "tell from it (5 %, Holm's correction over all pairs of rows)"
 )
 
+SCORE = (
+    "An interval of an accuracy is a score interval (Wilson's, with the variance between the seeds "
+    "under its root), that of a difference of two is made of those of what was gained and lost "
+    "(Newcombe): both end where the figure can; +a -b: up to a above and b below it"
+)
+
 
 def conditions(
     results: Results, everything: Sequence[Configuration], experiment: str | None
@@ -111,7 +117,7 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
             f"± is a 95 % interval over the {images} of one seed. It leaves out that another seed "
             "gives another model: a difference between two runs may be luck. More seeds: ",
             Code("dvc exp run -S 'seeds=[0,1,2]'"),
-            f". {TIES}",
+            f". {SCORE}. {TIES}",
         ]
     single = [one.name for one in everything if len(one.ok) == 1 and not one.baseline]
     names = f". Of {', '.join(single)} there is one seed: over images alone, and in no tie group"
@@ -125,7 +131,8 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
         f"the variance between the seeds / {number} plus that between the {images} / their number, "
         "Student's t with Satterthwaite's degrees of freedom; where the seed changes nothing, over "
         "images alone; for times and the latent space, over seeds alone. Skill is paired with PCA "
-        f"on the same images; its intervals are of each row by itself. {TIES}{left}"
+        f"on the same images; its intervals are of each row by itself. {SCORE}. "
+        f"{TIES}{left}"
     ]
 
 

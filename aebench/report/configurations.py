@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aebench.evaluation.quality import psnr
-from aebench.evaluation.uncertainty import Interval, interval
+from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
 from aebench.report.results import Result
 
 MEASURES = ("mse", "psnr", "accuracy")  # those of each image
@@ -55,7 +55,8 @@ class Configuration:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """Each of MEASURES over seeds and images."""
-        return {column: interval(values) for column, values in self.images.items()}
+        kinds = {"accuracy": of_accuracy}
+        return {c: kinds.get(c, interval)(values) for c, values in self.images.items()}
 
     @property
     def latent(self) -> int | None:

@@ -48,18 +48,23 @@ class Format(NamedTuple):
     spread: str | None = None
 
     def written(self, value: Interval | float | str) -> str:
-        """`46.81 ± 0.98`; the mean alone where no more is known."""
+        """`46.81 ± 0.98`; `98.47 +0.68 -1.21` to two sides; the mean alone without an interval."""
         if isinstance(value, str):
             return self.pattern.format(value)
         if not isinstance(value, Interval):
             return self.pattern.format(value * self.factor)
         mean = self.pattern.format(value.mean * self.factor)
-        if value.half_width is None:
+        if value.below is None or value.above is None:
             return mean
-        half = value.half_width * self.factor
+        below, above = self.distance(value.below), self.distance(value.above)
+        return f"{mean} ± {above}" if above == below else f"{mean} +{above} -{below}"
+
+    def distance(self, value: float) -> str:
+        """How far an interval reaches."""
+        scaled = value * self.factor
         # Two digits of 560 would be written 5.6e+02.
-        spread = self.spread if self.spread and half < 100 else self.pattern.replace("+", "")
-        return f"{mean} ± {spread.format(half)}"
+        spread = self.spread if self.spread and scaled < 100 else self.pattern.replace("+", "")
+        return spread.format(scaled)
 
 
 @dataclass(frozen=True)

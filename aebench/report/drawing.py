@@ -155,7 +155,8 @@ def add_curves(axis: Axes, curves: Sequence[Curve], picture: Sweep, label: str) 
     """Points with their intervals, and the axes' labels."""
     for curve in curves:
         style = STYLES.get(curve.baseline, STYLES[None])
-        axis.errorbar(curve.x, curve.y, curve.spread, label=curve.name, capsize=3, **style)
+        reach = np.array(curve.spread).T
+        axis.errorbar(curve.x, curve.y, reach, label=curve.name, capsize=3, **style)
     axis.set_xlabel(picture.parameter, **NAME)
     axis.set_ylabel(label)
     axis.grid(alpha=0.3)

@@ -71,7 +71,10 @@ def curves(
         label = model if models.count(model) == 1 else f"{model} ({group[0].names[0]}, ...)"
         x = [one.settings[name] for one in ok]
         y = [max(one.intervals[column].mean * factor, least) for one in ok]
-        spread = [(one.intervals[column].half_width or 0) * factor for one in ok]
+        spread = [
+            ((found.below or 0) * factor, (found.above or 0) * factor)
+            for found in (one.intervals[column] for one in ok)
+        ]
         if ok:
             found.append(Curve(label, x, y, spread, group[0].baseline))
     return found

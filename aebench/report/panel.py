@@ -84,10 +84,11 @@ def legend(shown: Sequence[Configuration], cells: Sequence[PanelCell]) -> Note:
     """What the headers mean, and how sure the cells are."""
     widest = max(
         (
-            100 * (of_accuracies(values, len(one.outcomes[0])).half_width or 0)
+            100 * max(found.below or 0, found.above or 0)
             for one in shown
             for cell in cells
             if (values := one.values(cell.column))
+            for found in [of_accuracies(values, len(one.outcomes[0]))]
         ),
         default=0,
     )

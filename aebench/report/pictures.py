@@ -22,7 +22,7 @@ class LossCurves:
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure over a parameter: values `y` with the half widths `spread` of their intervals.
+    """A figure over a parameter: values `y`, their intervals by how far below and above they reach.
 
     `baseline`: the role of what is drawn, as a plug-in declares it.
     """
@@ -30,7 +30,7 @@ class Curve:
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    spread: Sequence[float]
+    spread: Sequence[tuple[float, float]]
     baseline: str | None = None
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from aebench.evaluation.uncertainty import interval
+from aebench.evaluation.uncertainty import interval, of_accuracy
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import MEASURES, Configuration, measured
 from aebench.report.results import Columns, Result
@@ -28,11 +28,15 @@ def results_csv(
 
 
 def image_intervals(result: Result) -> Columns:
-    """Half widths of the 95 % intervals of one seed, over test images alone."""
+    """The 95 % intervals of one seed, over test images alone: half widths, an accuracy's ends."""
+    ends = ("accuracy_ci95_low", "accuracy_ci95_high")
     if not result.ok:
-        return {f"{column}_ci95": None for column in MEASURES}
-    images = measured(result.outcomes)
-    return {f"{column}_ci95": interval(images[column][None]).half_width for column in MEASURES}
+        return dict.fromkeys([*(f"{column}_ci95" for column in MEASURES), *ends])
+    images = {column: values[None] for column, values in measured(result.outcomes).items()}
+    found = {column: interval(values) for column, values in images.items()}
+    found["accuracy"] = accuracy = of_accuracy(images["accuracy"])
+    halves = {f"{column}_ci95": found[column].half_width for column in MEASURES}
+    return halves | dict(zip(ends, (accuracy.low, accuracy.high), strict=True))
 
 
 def metrics(everything: Sequence[Configuration]) -> dict[str, dict[str, float]]:

@@ -60,7 +60,7 @@ class Times:
                     return Cell(over_seeds([r[column] for r in rows]), written, after=after)
             if not values:
                 return Cell()
-            mean = over_seeds(values)._replace(half_width=None)
+            mean = over_seeds(values)._replace(below=None, above=None)
             return Cell(mean, written, after=[" contended"])
 
         return cell
