@@ -10,13 +10,15 @@ import numpy as np
 import pandas
 import pytest
 from conftest import ROOT
+from PIL import Image
 from ruamel.yaml import YAML
 from sklearn.metrics import confusion_matrix
 from synthetic import MACHINE, cells, made, pca, pixels, report, section, sweep, titles, words
 
 from aebench.evaluation.uncertainty import of_accuracy, p_value
-from aebench.report import conditions
-from aebench.report.document import CodeBlock, Figure, Paragraph, Strong
+from aebench.report import conditions, drawing
+from aebench.report.configurations import best_and_references
+from aebench.report.document import CodeBlock, Figure, Paragraph, Strong, Table
 from aebench.report.rows import results_csv
 from aebench.schema import Recipe
 
@@ -390,3 +392,102 @@ def test_documented_line_of_pandas_reads_compact_outcomes(finished):
     assert np.load(finished / "results/mlp/0/outcomes.npy").itemsize == 2
     accuracy = (frame.label == frame.prediction).mean()
     assert accuracy == pytest.approx(float(finished.rows()["mlp"]["accuracy"]))
+
+
+@pytest.fixture(scope="module")
+def many():
+    """229 runs: 50 curves, 40 sizes, 30 studies, 60 failures, 30 names of one run, 1,000 classes.
+
+    Not to be changed.
+    """
+    runs = [
+        made(f"m{i}-l{latent}", model=f"model-{i}", latent=latent, accuracy=0.2 + 0.01 * i)
+        for i in range(50)
+        for latent in (8, 16)
+    ]
+    runs += [made(f"size{n}", latent=n) for n in range(20, 60)]
+    on = [{f"option{j}": int(i == j) for j in range(30)} for i in range(31)]
+    runs += [made(f"o{i}", options=options) for i, options in enumerate(on)]
+    bad = "failed: no " + 1000 * "x"
+    runs += [made(f"bad{n}", options={"bad": f"{n % 7}{n}"}, status=bad) for n in range(60)]
+    for n, one in enumerate(runs):
+        one.columns |= {"note": f"note {n}", "knn_contended": True, "knn_waited_share": 0.5}
+    runs += [made(f"same{n}", options={"beta": 1}) for n in range(30)]
+    for one in runs:  # every row of a commit of its own
+        one.columns["train_commit"] = one.run
+    baselines = [pca(), pca("pca8", latent=8, accuracy=0.31), pixels()]
+    hidden = [f"gone{n}, seed 0: no result of knn; run `dvc repro`" for n in range(90)]
+    runs += baselines
+    return report(runs, classes=[f"class {i}" for i in range(1000)], hidden=hidden)
+
+
+def test_sentences_of_many_runs_are_bounded_and_tables_have_them_all(many):
+    text = many.files["report.md"].decode()
+    lines = text.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("|")) < 1600
+    assert max(map(len, lines)) < 2500
+    named_in_tables = "\n".join(line for line in lines if line.startswith("|"))
+    for one in many.configurations:
+        assert f"| {one.name} " in named_in_tables
+    assert len(rows(many)) == len(many.results.results)
+    assert text.count("dvc repro -s -f train@bad") == 20 and "40 more failed" in text
+    assert "70 more results: not shown" in text
+    assert "same0, same1, same2, same3 and 26 others" in text
+    sizes = words(section(many.document, "Representation size").blocks[0])
+    assert "(8, 16, 20, 21, " in sizes and " others), then" in sizes
+
+
+def test_pictures_of_many_runs_show_the_best_and_the_references(many):
+    found = {figure.name: figure for figure in many.document.figures}
+    for name in found:
+        size = Image.open(io.BytesIO(many.files[f"figures/{name}.png"])).size
+        assert max(size) <= 3000, (name, size)
+    rows = [name for name, _ in found["reconstructions"].picture.rows]
+    shares = [name for name, _ in found["confusion"].picture.shares]
+    assert {"pca", "pixels", "m49-l8"} < set(rows) and len(rows) == 25
+    assert {"pca", "pixels"} < set(shares) and len(shares) == 12
+    assert "24 of 175 runs: the best and the references." in found["reconstructions"].caption
+    curves = [curve.name for curve in found["latent"].picture.accuracy]
+    assert "model-49" in curves and "pca" in curves and len(curves) == 10
+    assert "10 of 52 curves" in found["latent"].caption
+    assert len(found["loss_curves"].picture.curves) == 30
+
+
+def test_many_studies_and_classes_are_bounded(many):
+    document = many.document
+    studies = [name for name in titles(document) if name.startswith(("Parameter", "Repr"))]
+    assert len(studies) == 12
+    rest = cells(section(document, "Further parameters"))
+    assert len(rest) + len(studies) == 32 and words(rest["bad"]["runs"]) == "60"
+    assert words(rest["bad"]["values"]).endswith(" and 48 others")
+    found = section(document, "Classes")
+    (table,) = [block for block in found.blocks if isinstance(block, Table)]
+    assert (len(table.cells), len(table.headers)) == (100, 13)
+    assert "Of 1,000 classes, the 100 that " in words(found.blocks[0])
+
+
+def test_a_choice_is_none_where_there_is_room():
+    found = report(sweep())
+    assert [one.name for one in best_and_references(found.configurations, 6)] == [
+        one.name for one in found.configurations
+    ]
+    assert " runs: the best" not in found.files["report.md"].decode()
+
+
+@pytest.mark.parametrize("curves", [1, 10, 50])
+@pytest.mark.parametrize("length", [3, 100])
+def test_legends_lie_within_their_pictures(monkeypatch, curves, length):
+    monkeypatch.setattr(drawing, "saved", lambda figure: figure)
+    runs = [
+        made(f"{i}-{latent}", model=f"{i}-{length * 'W'}", latent=latent)
+        for i in range(curves)
+        for latent in (8, 16)
+    ]
+    for found in report(runs).document.figures:
+        figure = drawing.png(found.picture)
+        figure.canvas.draw()
+        for legend in filter(None, (axis.get_legend() for axis in figure.axes)):
+            box = legend.get_window_extent()
+            assert figure.bbox.containsx(box.x0) and figure.bbox.containsx(box.x1)
+            assert figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1)
+            assert len(legend.get_texts()) <= (30 if found.name == "loss_curves" else 11)

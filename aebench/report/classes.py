@@ -5,24 +5,39 @@ from collections.abc import Sequence
 import numpy as np
 
 from aebench.evaluation.uncertainty import of_accuracies
-from aebench.report.configurations import Configuration
+from aebench.report.configurations import (
+    Configuration,
+    best_and_references,
+    best_first,
+    of_all,
+)
 from aebench.report.document import Cell, Figure, Format, Header, Paragraph, Section, Table
 from aebench.report.pictures import Confusions
+from aebench.report.texts import short
+
+RUNS, CLASSES = 12, 100  # that a table of classes has room for
+NAME_LENGTH = 60  # of a class in a sentence
 
 
-def classes(names: Sequence[str], shown: Sequence[Configuration]) -> list[Section]:
+def classes(names: Sequence[str], at_defaults: Sequence[Configuration]) -> list[Section]:
     """Of the runs at the default size and depth; empty if all failed."""
-    shown = [one for one in shown if one.ok]
+    shown = best_and_references(at_defaults, RUNS)
     if not shown:
         return []
     confused = [(one.name, confusion(one, len(names))) for one in shown]
     headers = [Header("class", is_text=True), *(Header(one.name) for one in shown)]
+    best = best_first(shown)[0]
+    labels = hardest(confused[shown.index(best)][1])
     cells = [
-        [Cell(name), *(class_accuracy(one, label) for one in shown)]
-        for label, name in enumerate(names)
+        [Cell(names[label]), *(class_accuracy(one, label) for one in shown)] for label in labels
     ]
     mistakes = [mistake(name, matrix, names) for name, matrix in confused if has_mistakes(matrix)]
     words = "Accuracy in % of the images of each class, at the default size and depth."
+    words += of_all(shown, at_defaults)
+    if len(labels) < len(names):
+        words += (
+            f" Of {len(names):,} classes, the {CLASSES} that {best.name} gets wrong most often."
+        )
     words += f" Most often, {'; '.join(mistakes)}." if mistakes else ""
     figure = Figure(
         "confusion",
@@ -30,6 +45,12 @@ def classes(names: Sequence[str], shown: Sequence[Configuration]) -> list[Sectio
         "Rows: the class; columns: the vote, % of the row.",
     )
     return [Section("Classes", [Paragraph(words), Table(headers, cells), figure])]
+
+
+def hardest(matrix: np.ndarray) -> list[int]:
+    """The classes in their order; of many those of the lowest accuracy in the confusion matrix."""
+    order = np.argsort(matrix.diagonal() / np.maximum(matrix.sum(axis=1), 1), kind="stable")
+    return sorted(map(int, order[:CLASSES]))
 
 
 def class_accuracy(one: Configuration, label: int) -> Cell:
@@ -63,4 +84,5 @@ def mistake(name: str, matrix: np.ndarray, names: Sequence[str]) -> str:
     found = shares(matrix)
     np.fill_diagonal(found, -1)
     a, b = map(int, np.unravel_index(found.argmax(), found.shape))
-    return f"{name} takes {names[a]} for {names[b]} ({found[a, b]:.0f} %)"
+    one, other = short(names[a], NAME_LENGTH), short(names[b], NAME_LENGTH)
+    return f"{name} takes {one} for {other} ({found[a, b]:.0f} %)"

@@ -14,8 +14,10 @@ from aebench.report.document import (
     Section,
     Span,
     Strong,
+    Text,
 )
 from aebench.report.results import Columns, Result, Results
+from aebench.report.texts import LISTED, named, one_of_each, others, short
 from aebench.schema import Recipe
 
 TIES = (
@@ -46,7 +48,9 @@ def conditions(
     if experiment:
         found["Experiment"] = [experiment]
     said = [Paragraph([Strong(name), ": ", *words, "."]) for name, words in found.items()]
-    return [*said, *(Paragraph(quoted(remark)) for remark in results.remarks)]
+    remarks = results.remarks[:LISTED]
+    remarks += others(len(results.remarks) - LISTED, "folders", "results.csv names them")
+    return [*said, *(Paragraph(quoted(remark)) for remark in remarks)]
 
 
 def data(results: Results) -> list[Span]:
@@ -66,7 +70,7 @@ def training(results: Results, rows: Sequence[Columns]) -> list[Span]:
     """The recipe, in the words of the schema of params.yaml, and the seeds."""
     return [
         *recipe([row for row in rows if row.get("epochs")]),
-        f"; seeds {', '.join(map(str, results.seeds))}. ",
+        f"; seeds {named([*map(str, results.seeds)])}. ",
         Code("aebench verify RUN"),
         " trains a run again: on one machine, with as many threads, the bits are the same",
     ]
@@ -120,7 +124,7 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
             f". {SCORE}. {TIES}",
         ]
     single = [one.name for one in everything if len(one.ok) == 1 and not one.baseline]
-    names = f". Of {', '.join(single)} there is one seed: over images alone, and in no tie group"
+    names = f". Of {named(single)} there is one seed: over images alone, and in no tie group"
     left = names if single else ""
     several = counts - {1}
     means, number = f"means of {max(several)} seeds", str(max(several))
@@ -180,7 +184,12 @@ def one_of(found: set[str]) -> list[Span]:
 
 def not_shown(hidden: Sequence[str]) -> list[Block]:
     """What is left out, and why; empty if nothing is."""
-    return [Paragraph("Not shown:"), BulletList([*map(quoted, hidden)])] if hidden else []
+    if not hidden:
+        return []
+    shown = one_of_each(hidden, lambda sentence: sentence.partition(": ")[2])
+    items: list[Text] = [quoted(short(sentence)) for sentence in shown]
+    items += others(len(hidden) - len(shown), "results", "not shown for reasons such as these")
+    return [Paragraph("Not shown:"), BulletList(items)]
 
 
 def quoted(sentence: str) -> list[Span]:
@@ -192,14 +201,16 @@ def quoted(sentence: str) -> list[Span]:
 def failures(results: Sequence[Result]) -> list[Section]:
     """Each failed run, its reason and the command that tries it again; empty without any."""
     failed = [result for result in results if not result.ok]
-    items = [
+    shown = one_of_each(failed, lambda one: one.columns["status"])
+    items: list[Text] = [
         [
             Strong(one.run),
-            f", seed {one.seed}: {one.columns['status']}. Again",
+            f", seed {one.seed}: {short(one.columns['status'])}. Again",
             f" in {one.source}: " if one.source else ": ",
             Code(f"dvc repro -s -f train@{one.original} && dvc repro"),
         ]
-        for one in failed
+        for one in shown
     ]
+    items += others(len(failed) - len(shown), "failed", "results.csv has them and their reasons")
     title = f"{len(failed)} of {len(results)} runs failed"
     return [Section(title, [BulletList(items)])] if failed else []

@@ -11,6 +11,7 @@ import numpy as np
 from aebench.evaluation.quality import psnr
 from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
 from aebench.report.results import Result
+from aebench.report.texts import named
 
 MEASURES = ("mse", "psnr", "accuracy")  # those of each image
 
@@ -29,8 +30,8 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """All names."""
-        return ", ".join(self.names)
+        """All names; of many the first."""
+        return named(self.names, 4)
 
     @cached_property
     def ok(self) -> list[Result]:
@@ -130,6 +131,33 @@ def configurations(results: Iterable[Result]) -> list[Configuration]:
 def role_key(result: Result) -> tuple[str, str]:
     """What declares one role: a model, as the workspace that computed it has it."""
     return result.source, result.columns["model"]
+
+
+def best_and_references(everything: Sequence[Configuration], most: int) -> list[Configuration]:
+    """Those that did not fail, in their order; of many the best, and of references a third."""
+    found = [one for one in everything if one.ok]
+    if len(found) <= most:
+        return found
+    references = best_first([one for one in found if one.is_reference])[: most // 3]
+    others = best_first([one for one in found if not one.is_reference])
+    rest = [one for one in best_first(found) if one not in references and one not in others]
+    kept = {*[*references, *others, *rest][:most]}
+    return [one for one in found if one in kept]
+
+
+def best_first(ones: Sequence[Configuration]) -> list[Configuration]:
+    """By accuracy and by MSE in turn."""
+    accurate = sorted(ones, key=lambda one: -one.intervals["accuracy"].mean)
+    alike = sorted(ones, key=lambda one: one.intervals["mse"].mean)
+    return [*dict.fromkeys(one for pair in zip(accurate, alike, strict=True) for one in pair)]
+
+
+def of_all(shown: Sequence[object], everything: Sequence[Configuration]) -> str:
+    """What to say of a choice: nothing where it is all that did not fail."""
+    count = sum(1 for one in everything if one.ok)
+    if len(shown) >= count:
+        return ""
+    return f" {len(shown)} of {count:,} runs: the best and the references."
 
 
 def swept(everything: Iterable[Configuration]) -> dict[str, list[list[Configuration]]]:

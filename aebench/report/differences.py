@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aebench.report.document import Cell, Header, Paragraph, Section, Table
 from aebench.report.results import TIMED, Columns, Result
+from aebench.report.texts import named
 from aebench.schema import Recipe
 
 TITLE = "Where the rows differ"
@@ -11,6 +12,7 @@ COMMITS, DIRTY, MACHINES = (
     tuple(f"{stage}_{key}" for stage in TIMED) for key in ("commit", "dirty", "machine")
 )
 ALL = ("aebench_version", *COMMITS, *DIRTY, *MACHINES, "knn_kernels", "k", "metric", "backend")
+LABELS = 40  # of a group, in a cell: more are counted
 COMPUTED = ("device", "precision", "memory_format")  # how training by gradient was done
 
 
@@ -25,7 +27,7 @@ def differences(results: Sequence[Result]) -> list[Section]:
         key = tuple("" if value is None else str(value) for value in found)
         groups.setdefault(key, []).append(label(result))
     headers = [Header(name, is_text=True) for name in ("run-seed", *columns)]
-    cells = [[Cell(", ".join(names)), *map(Cell, key)] for key, names in groups.items()]
+    cells = [[Cell(named(names, LABELS)), *map(Cell, key)] for key, names in groups.items()]
     words = Paragraph("All that is not in this table agrees.")
     return [Section(TITLE, [words, Table(headers, cells)])]
 

@@ -1,6 +1,7 @@
 """The report's pictures as PNG, the same bytes for the same results."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
@@ -10,13 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s faster to import
 
 from aebench.report.pictures import Confusions, Curve, LossCurves, Mosaic, Sweep
+from aebench.report.texts import on_one_line, short
 
 STYLES: dict[str | None, dict[str, Any]] = {
     None: {"marker": "o"},
     "pca": {"color": "black", "linestyle": "--", "marker": "s"},
 }
 NAME: dict[str, Any] = {"parse_math": False}  # a dollar sign in a name is one
-CLASS_LENGTH = 24  # of longer names no room would be left for the picture
+CLASS_LENGTH, NAME_LENGTH = 24, 60  # of longer names no room would be left for the picture
+CURVE_LENGTH = 28  # in a legend that lies on the curves
+TICKS = 15  # that have room side by side
 
 
 @singledispatch
@@ -28,7 +32,10 @@ def png(picture: Any) -> bytes:
 def saved(figure: Figure) -> bytes:
     """PNG without the name of the program that drew it, which holds a version."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Its font has most alphabets and few ideographs; a box stands for what it has not.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
+        figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
     return content.getvalue()
 
 
@@ -37,10 +44,10 @@ def width_beyond(length: int, names: Sequence[str]) -> float:
     return 0.1 * max(0, max(map(len, names)) - length)
 
 
-def short(name: str) -> str:
-    """A class beside its row: on one line, and not longer than its picture."""
-    name = " ".join(name.split())
-    return name if len(name) <= CLASS_LENGTH else f"{name[: CLASS_LENGTH - 1]}…"
+def plain(name: str, length: int = NAME_LENGTH) -> str:
+    """A name beside its picture: on one line, and not longer than there is room."""
+    name = short(" ".join(on_one_line(name).split()), length)
+    return f" {name}" if name.startswith("_") else name  # a legend leaves those out
 
 
 def add_legend(axis: Axes, **where: Any) -> None:
@@ -52,7 +59,8 @@ def add_legend(axis: Axes, **where: Any) -> None:
 @png.register
 def mosaic(picture: Mosaic) -> bytes:
     """Each row's images side by side."""
-    names, images = zip(*picture.rows, strict=True)
+    names = [plain(name) for name, _ in picture.rows]
+    images = [images for _, images in picture.rows]
     count, channels, height, _ = images[0].shape
     pixels, high = tiled(images)
     size = 1.8 + 0.7 * count + width_beyond(16, names), 0.7 * len(names)
@@ -67,7 +75,7 @@ def mosaic(picture: Mosaic) -> bytes:
     return saved(figure)
 
 
-def tiled(rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, int]:
+def tiled(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
     """Rows of images (n, C, H, W) as one image uint8 (height, width, C), and the height of a row.
 
     One picture, not an axis an image: 0.2 s instead of 3.
@@ -86,11 +94,11 @@ def tiled(rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, int]:
 @png.register
 def loss_curves(picture: LossCurves) -> bytes:
     """Ten colours, then the next line style."""
-    names = [name for name, _ in picture.curves]
+    names = [plain(name) for name, _ in picture.curves]
     size = 8 + width_beyond(40, names), max(4.5, 0.5 + 0.19 * len(names))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    for number, (name, losses) in enumerate(picture.curves):
+    for number, (name, (_, losses)) in enumerate(zip(names, picture.curves, strict=True)):
         style = ("-", "--", ":")[number // 10 % 3]
         axis.plot(range(1, len(losses) + 1), losses, style, label=name, marker=".")
     if all(loss > 0 for _, losses in picture.curves for loss in losses):
@@ -110,10 +118,11 @@ def confusions(picture: Confusions) -> bytes:
     figure = Figure(figsize=(4.6 * columns, 4.6 * lines), layout="constrained")
     axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
     # More are not readable at this size.
-    names = [short(name) for name in picture.classes] if len(picture.classes) <= 12 else []
+    few = len(picture.classes) <= 12
+    names = [plain(name, CLASS_LENGTH) for name in picture.classes] if few else []
     for axis, (run, shares) in zip(axes, picture.shares, strict=False):
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        axis.set_title(run, fontsize=10, **NAME)
+        axis.set_title(plain(run), fontsize=10, **NAME)
         axis.set_xticks(range(len(names)), names, rotation=90, **NAME)
         axis.set_yticks(range(len(names)), names, **NAME)
         axis.tick_params(labelsize=8, length=0)
@@ -156,16 +165,18 @@ def add_curves(axis: Axes, curves: Sequence[Curve], picture: Sweep, label: str) 
     for curve in curves:
         style = STYLES.get(curve.baseline, STYLES[None])
         reach = np.array(curve.spread).T
-        axis.errorbar(curve.x, curve.y, reach, label=curve.name, capsize=3, **style)
-    axis.set_xlabel(picture.parameter, **NAME)
+        name = plain(curve.name, CURVE_LENGTH)
+        axis.errorbar(curve.x, curve.y, reach, label=name, capsize=3, **style)
+    axis.set_xlabel(plain(picture.parameter), **NAME)
     axis.set_ylabel(label)
     axis.grid(alpha=0.3)
 
 
 def set_ticks(axis: Axes, picture: Sweep) -> None:
-    """The parameter's values, on a log axis where they reach far."""
+    """The parameter's values if they are few, on a log axis where they reach far."""
     least, most = picture.ticks[0], picture.ticks[-1]
     if least > 0 and most >= 20 * least:
         axis.set_xscale("log")
-    axis.set_xticks(picture.ticks, [f"{tick:g}" for tick in picture.ticks])
+    if len(picture.ticks) <= TICKS:
+        axis.set_xticks(picture.ticks, [f"{tick:g}" for tick in picture.ticks])
     axis.minorticks_off()

@@ -4,33 +4,41 @@ import re
 from collections.abc import Sequence
 
 from aebench.report.baselines import EXACT
-from aebench.report.configurations import Configuration
+from aebench.report.configurations import (
+    Configuration,
+    best_and_references,
+    best_first,
+    of_all,
+)
 from aebench.report.document import Figure
 from aebench.report.pictures import Curve, LossCurves, Mosaic, Sweep
 from aebench.report.results import Results
 from aebench.report.studies import title
+from aebench.workspace import sha256
 
+ROWS, LOSSES, CURVES = 24, 30, 10  # what a picture has room, or colours and lines, for
+LARGEST = 1e100  # that an axis can show
 OTHERS = ("reconstructions", "loss_curves", "confusion")  # files that no parameter may take
 
 
 def reconstructions(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
     """The shown test images, and those of each model's first seed; empty without any."""
     originals = results.originals
-    rows = [
-        (one.name, examples)
-        for one in everything
-        if one.ok and (examples := one.ok[0].examples) is not None
-    ]
+    drawn = [one for one in everything if one.ok and one.ok[0].examples is not None]
+    shown = best_and_references(drawn, ROWS)
+    rows = [(one.name, images) for one in shown if (images := one.ok[0].examples) is not None]
     rows = [(name, images) for name, images in rows if images.shape == rows[0][1].shape]
-    caption = "The same test images, and what each run makes of them."
+    caption = f"The same test images, and what each run makes of them.{of_all(shown, drawn)}"
     rows = rows if originals is None else [("original", originals), *rows]
     return [Figure("reconstructions", Mosaic(rows), caption)] if rows else []
 
 
 def loss_curves(everything: Sequence[Configuration]) -> list[Figure]:
     """Of each model's first seed; empty if nothing was trained."""
-    curves = [(one.name, one.ok[0].losses) for one in everything if one.ok and one.ok[0].losses]
-    caption = "Training loss. A model's own loss has its own scale."
+    drawn = [one for one in everything if one.ok and one.ok[0].losses]
+    shown = best_and_references(drawn, LOSSES)
+    curves = [(one.name, one.ok[0].losses) for one in shown]
+    caption = f"Training loss. A model's own loss has its own scale.{of_all(shown, drawn)}"
     return [Figure("loss_curves", LossCurves(curves), caption)] if curves else []
 
 
@@ -39,21 +47,40 @@ def sweep(
 ) -> list[Figure]:
     """MSE and accuracy over a numeric parameter, raw pixels as a level; empty for another one."""
     values = [one.settings[name] for group in groups for one in group]
-    if not all(isinstance(value, int | float) for value in values):
+    if not all(isinstance(value, int | float) and abs(value) <= LARGEST for value in values):
         return []
+    shown = drawn(groups)
     pixels = next((one for one in everything if one.is_pixels and one.ok), None)
     level = pixels.mean("accuracy") if pixels else None
     picture = Sweep(
         name,
         sorted(set(values)),
-        curves(name, groups, "mse", 1, EXACT),
-        curves(name, groups, "accuracy", 100, 0),
+        curves(name, shown, "mse", 1, EXACT),
+        curves(name, shown, "accuracy", 100, 0),
         None if level is None else 100 * level,
     )
-    # A parameter's name is the plug-in's, a figure's that of a file.
-    file = re.sub(r"[^\w.-]", "-", name)
-    file = f"parameter-{file}" if file in OTHERS else file
-    return [Figure(file, picture, f"{title(name)}: test MSE and kNN accuracy, ± 95 %.")]
+    caption = f"{title(name)}: test MSE and kNN accuracy, ± 95 %."
+    if len(shown) < len(groups):
+        caption += f" {len(shown)} of {len(groups):,} curves: PCA's and the best."
+    return [Figure(file_name(name), picture, caption)]
+
+
+def file_name(parameter: str) -> str:
+    """A parameter's name is the plug-in's, a figure's that of a file: no two of one name."""
+    plain = re.sub(r"[^\w.-]", "-", parameter)[:80]
+    if plain != parameter:
+        plain += f"-{sha256(parameter.encode())[:8]}"
+    return f"parameter-{plain}" if plain in OTHERS else plain
+
+
+def drawn(groups: Sequence[Sequence[Configuration]]) -> list[Sequence[Configuration]]:
+    """The groups that have a curve, in their order; of many PCA's and those of the best runs."""
+    of_pca = [group for group in groups if group[0].is_pca]
+    of_group = {one: group for group in groups for one in group if one.ok}
+    best = [of_group[one] for one in best_first([*of_group])]
+    kept = {id(group): group for group in [*of_pca, *best]}
+    first = {*[*kept][:CURVES]}
+    return [group for group in groups if id(group) in first or len(groups) <= CURVES]
 
 
 def curves(

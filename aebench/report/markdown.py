@@ -24,15 +24,13 @@ from aebench.report.document import (
     Text,
     spans,
 )
+from aebench.report.texts import on_one_line, short
 
 # Inside a line: an underscore not within a word, an & that begins an entity, a ] that ends a link
 # or a definition, and these anywhere.
 ACTIVE = re.compile(r"[\\`*<~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|\](?=[(:])")
 # At the start of one: headings, quotes, lists, rules, tasks.
 LEADING = re.compile(r"^(\d+(?=[.)])|(?=[#>+=[-]))")
-# Controls, and marks that turn the direction of what follows.
-UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-NEW_LINES = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 def markdown(document: Document) -> str:
@@ -85,7 +83,7 @@ def table(block: Table) -> str:
     """Each column to the left or right; under it what the headers mean."""
     grid = tabulate(
         [[in_table(cell_text(cell)) for cell in row] for row in block.cells],
-        [in_table(escaped(header.name)) for header in block.headers],
+        [in_table(escaped(short(header.name))) for header in block.headers],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=["left" if h.is_text else "right" for h in block.headers] if block.cells else None,
@@ -104,9 +102,10 @@ def legend(headers: Sequence[Header]) -> list[Span]:
 
 
 def cell_text(cell: Cell) -> str:
-    """The cell with its marks."""
+    """The cell with its marks; of a long text the beginning."""
     mark = "**" if cell.strong else "*" if cell.emphasis else ""
-    return f"{mark}{inline(cell.spans)}{mark}"
+    found = [short(one) if isinstance(one, str) else one for one in cell.spans]
+    return f"{mark}{inline(found)}{mark}"
 
 
 def in_table(text: str) -> str:
@@ -162,8 +161,3 @@ def anchor(section: str) -> str:
 def escaped(text: str) -> str:
     """The text on one line, in which nothing acts as a mark."""
     return ACTIVE.sub(r"\\\g<0>", on_one_line(text))
-
-
-def on_one_line(text: str) -> str:
-    """The text without line breaks and without what cannot be seen."""
-    return UNSEEN.sub("", NEW_LINES.sub(" ", text))

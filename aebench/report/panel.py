@@ -12,6 +12,7 @@ from aebench.report.configurations import Configuration
 from aebench.report.document import Cell, Format, Header, Note, Paragraph, Section, Strong, Table
 from aebench.report.results import Result
 from aebench.report.tables import PROBE, RUN
+from aebench.report.texts import named
 from aebench.report.ties import Ties
 
 PERCENT = Format("{:.2f}", 100)
@@ -127,10 +128,10 @@ def conclusion(
     )
     if not others:
         return [text, f"all {len(known)} cells."]
-    named = "; ".join(f"{name} in {count}" for name, count in others.items())
+    wins = named([f"{name} in {count}" for name, count in others.items()], between="; ")
     agreeing = len(known) - sum(others.values())
     return [
-        f"{text}{agreeing} of {len(known)} cells ({named}): ",
+        f"{text}{agreeing} of {len(known)} cells ({wins}): ",
         Strong("which run is best depends on the protocol"),
         ".",
     ]

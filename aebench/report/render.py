@@ -1,11 +1,12 @@
 """From the results to the report: its document, and the files below reports/."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from aebench.report import conditions, figures
 from aebench.report.baselines import Baselines, missing
 from aebench.report.classes import classes
-from aebench.report.configurations import configurations, swept
+from aebench.report.configurations import Configuration, configurations, swept
 from aebench.report.differences import differences
 from aebench.report.document import Block, Document, Paragraph, Section, Strong
 from aebench.report.latent_space import latent_space
@@ -14,10 +15,12 @@ from aebench.report.panel import panel
 from aebench.report.results import Results
 from aebench.report.rows import metrics, results_csv
 from aebench.report.search import SearchCosts
-from aebench.report.studies import Studies, at_defaults, in_short, title
+from aebench.report.studies import Studies, at_defaults, further, in_short, title
 from aebench.report.ties import Ties
 from aebench.report.times import Times
 from aebench.workspace import json_bytes
+
+STUDIES = 12  # with a section of their own
 
 
 class Report:
@@ -43,17 +46,22 @@ class Report:
             *figures.reconstructions(results, found),
             *figures.loss_curves(found),
         ]
-        parameters = [
+        parameters = swept(found)
+        most = sorted(parameters, key=lambda name: -number_ok(parameters[name]))[:STUDIES]
+        of_parameters = [
             Section(
                 title(name),
                 [*studies.of_parameter(name, groups), *figures.sweep(name, groups, found)],
             )
-            for name, groups in swept(found).items()
+            for name, groups in parameters.items()
+            if name in most
         ]
+        rest = {name: groups for name, groups in parameters.items() if name not in most}
         sections = [
             *in_short(found, self.baselines, ties, costs),
             Section("Architectures", architectures),
-            *parameters,
+            *of_parameters,
+            *further(rest),
             costs.section,
             *panel(found, ties),
             latent_space(found),
@@ -88,6 +96,11 @@ class Report:
             **pictures,
             "report.md": markdown(self.document).encode(),
         }
+
+
+def number_ok(groups: Sequence[Sequence[Configuration]]) -> int:
+    """How many did not fail."""
+    return sum(bool(one.ok) for group in groups for one in group)
 
 
 def files(results: Results, experiment: str | None = None) -> dict[str, bytes]:

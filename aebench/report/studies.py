@@ -1,10 +1,20 @@
 """The report's tables of models: the architectures, and one parameter alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration, sort_key
-from aebench.report.document import Block, BulletList, Cell, Paragraph, Section, Text
+from aebench.report.document import (
+    Block,
+    BulletList,
+    Cell,
+    Header,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+)
 from aebench.report.results import Results
 from aebench.report.search import SearchCosts
 from aebench.report.tables import (
@@ -20,9 +30,11 @@ from aebench.report.tables import (
     Column,
     table,
 )
-from aebench.report.ties import Ties, in_words, verdict
+from aebench.report.texts import named, others, short
+from aebench.report.ties import SIZES, Ties, in_words, spread_out, verdict
 from aebench.report.times import Times
 
+VALUE_LENGTH = 40  # of a parameter's value in a sentence
 TITLES = {"latent": "Representation size", "depth": "Depth"}
 
 
@@ -88,7 +100,7 @@ class Studies:
                 name, lambda one: setting(one, name), "the parameter of this study", is_text=False
             )
         values = sorted((one.settings[name] for one in swept), key=sort_key)
-        different = ", ".join(dict.fromkeys(map(str, values)))
+        different = listed(values)
         head = f"Runs that differ in {name} alone ({different}), then what they are held against."
         return self.models(head, shown, value)
 
@@ -97,6 +109,31 @@ def setting(one: Configuration, name: str) -> Cell:
     """The value of a parameter; blank without it."""
     value = one.settings.get(name, "")
     return Cell(value if type(value) in (int, float) else str(value))
+
+
+def listed(values: Sequence[Any]) -> str:
+    """The values that there are, each once; of many the first."""
+    return named([short(value, VALUE_LENGTH) for value in dict.fromkeys(map(str, values))])
+
+
+def further(parameters: Mapping[str, Sequence[Sequence[Configuration]]]) -> list[Section]:
+    """The parameters beyond those with a study of their own; empty if there are none."""
+    if not parameters:
+        return []
+    headers = [Header(name, is_text=True) for name in ("parameter", "values")]
+    cells = [
+        [
+            Cell(name),
+            Cell(listed(sorted((one.settings[name] for one in swept), key=sort_key))),
+            Cell(len(swept)),
+        ]
+        for name, groups in parameters.items()
+        if (swept := [one for group in groups for one in group])
+    ]
+    words = Paragraph(
+        "Runs differ in these alone, too. Their figures are in the other tables and in results.csv."
+    )
+    return [Section("Further parameters", [words, Table([*headers, Header("runs")], cells)])]
 
 
 def title(name: str) -> str:
@@ -123,11 +160,13 @@ def in_short(
     if group := ties.best(coded, "accuracy"):
         mean = f"{100 * (group[0].mean('accuracy') or 0):.2f}"
         items.append(["kNN accuracy of all codes: ", *in_words(group), f" ({mean} %)."])
-    for group in ties.best_by_size(coded):
+    by_size = ties.best_by_size(coded)
+    for group in spread_out(by_size):
         best = group[0]
         head = f"Reconstruction with {best.latent} floats: "
         tail = f" (MSE {best.mean('mse'):.5f}{baselines.less_than_pca(best)})."
         items.append([head, *in_words(group), tail])
+    items += others(len(by_size) - SIZES, "sizes", "their best are in bold below")
     if costs.claim:
         items.append(["Search. ", *costs.claim])
     return [Section("In short", [BulletList(items)])] if items else []

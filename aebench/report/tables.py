@@ -8,6 +8,7 @@ from aebench.evaluation.quality import PSNR_CAP
 from aebench.evaluation.uncertainty import of_accuracies, over_seeds
 from aebench.report.configurations import Configuration
 from aebench.report.document import Block, Cell, Code, Format, Header, Paragraph, Table, Text
+from aebench.report.texts import one_of_each, others, short
 
 CellOf = Callable[[Configuration], Cell]
 
@@ -44,8 +45,11 @@ def table(
         columns.insert(1, SEEDS)
     headers = [Header(column.header, column.meaning, column.is_text) for column in columns]
     cells = [[column.cell(one) for column in columns] for one in ones]
-    said = [(one.name, sentence) for one in ones if notes for sentence in remarks(one)]
-    return [Table(headers, cells), *(Paragraph(f"{name}: {words}.") for name, words in said)]
+    found = [(one.name, sentence) for one in ones if notes for sentence in remarks(one)]
+    said = one_of_each(found, lambda of_one: of_one[1])
+    under = [Paragraph(f"{name}: {short(words)}.") for name, words in said]
+    under += map(Paragraph, others(len(found) - len(said), "notes", "results.csv has them"))
+    return [Table(headers, cells), *under]
 
 
 def remarks(one: Configuration) -> list[str]:

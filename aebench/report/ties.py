@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from aebench.evaluation.uncertainty import p_value, tied
 from aebench.report.configurations import Configuration
 from aebench.report.document import Span, Strong
 
 NAMED = 4  # of a tie group, more are counted
+SIZES = 8  # that a sentence goes through
 
 
 class Ties:
@@ -55,9 +58,17 @@ def verdict(
     words: list[Span] = []
     if accurate:
         words += [" Accuracy: ", *in_words(accurate), "."]
-    for group in by_size:
+    for group in spread_out(by_size):
         words += [f" MSE with {group[0].latent} floats: ", *in_words(group), "."]
+    if len(by_size) > SIZES:
+        words += [f" MSE with {len(by_size) - SIZES:,} more sizes: in bold."]
     return words
+
+
+def spread_out(by_size: Sequence[Sequence[Configuration]]) -> list[Sequence[Configuration]]:
+    """The groups; of many so many from the smallest to the largest size."""
+    places = np.linspace(0, len(by_size) - 1, min(SIZES, len(by_size)))
+    return [by_size[round(place)] for place in places]
 
 
 def in_words(group: Sequence[Configuration]) -> list[Span]:

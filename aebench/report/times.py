@@ -8,7 +8,9 @@ from aebench.report.configurations import Configuration
 from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph
 from aebench.report.results import TIMED, Columns, Result
 from aebench.report.tables import CellOf, Column
+from aebench.report.texts import NAMED, named, on_one_line
 
+STAGES = 40  # that a command names
 STAGE_OF = {kind: stage for stage, kind in TIMED.items()}
 
 
@@ -85,9 +87,10 @@ class Times:
         blocks: list[Block] = []
         for kind, machines in self.machines.items():
             if machines[1:]:
-                named = "; ".join(f"{machine}{self.letter(kind, machine)}" for machine in machines)
+                letters = [f"{machine}{self.letter(kind, machine)}" for machine in machines]
                 text = (
-                    f"Times of {STAGE_OF[kind]} were not all taken alike: {named}. Those without a "
+                    f"Times of {STAGE_OF[kind]} were not all taken alike: "
+                    f"{named(letters, between='; ')}. Those without a "
                     "letter are of (A), and no time is compared with one of another."
                 )
                 blocks.append(Paragraph(text))
@@ -113,7 +116,7 @@ def take_again(contended: Sequence[tuple[str, Result]]) -> list[Block]:
     for stage, (_, result) in zip(stages, contended, strict=True):
         places.setdefault(result.source, []).append(stage)
     commands = [
-        (f"# in {source}\n" if source else "") + f"dvc repro -s -f {' '.join(names)} && dvc repro"
+        (f"# in {on_one_line(source)}\n" if source else "") + again(names)
         for source, names in places.items()
     ]
     blocks: list[Block] = [
@@ -131,6 +134,16 @@ def take_again(contended: Sequence[tuple[str, Result]]) -> list[Block]:
         )
         blocks.append(Paragraph(text))
     return blocks
+
+
+def again(stages: Sequence[str]) -> str:
+    """The command that repeats stages; many in lines of their own, and not all at once."""
+    if len(stages) <= NAMED:
+        return f"dvc repro -s -f {' '.join(stages)} && dvc repro"
+    lines = [" ".join(stages[i : i + 4]) for i in range(0, min(len(stages), STAGES), 4)]
+    left = len(stages) - STAGES
+    rest = f"  # and {left:,} more: the report then names the next ones" if left > 0 else ""
+    return " \\\n    ".join(["dvc repro -s -f", *lines]) + f" && dvc repro{rest}"
 
 
 def spread_of_epochs(rows: Sequence[Columns]) -> str:
