@@ -1,9 +1,12 @@
 """What every figure is held against: PCA of the same size, raw pixels, the untrained network."""
 
-import json
+import io
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from aebench.evaluation.uncertainty import Interval, interval, of_gain
 from aebench.report.configurations import Configuration
@@ -13,6 +16,7 @@ from aebench.report.tables import Column
 
 EXACT = 1e-5  # MSE of PCA below which a ratio to it says nothing
 SKILL = Format("{:+.1f}", 100)
+RUNS, NAME_LENGTH = 12, 60  # that are printed to be added, and of a name of theirs
 
 
 class Baselines:
@@ -136,52 +140,79 @@ def in_words(skill: Interval | None) -> Cell:
 
 def missing(everything: Sequence[Configuration], results: Results) -> list[Block]:
     """The lines to add under `runs:` for baselines that are not there; empty if all are."""
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, dict[str, Any]] = {}
 
-    def add(name: str, one: Configuration, lines: Iterable[str]) -> None:
+    def add(name: str, one: Configuration, run: dict[str, Any]) -> None:
         """A run searched as `one` is, under a name that is free."""
-        found = list(lines)
-        other = [k for k, v in dict(results.knn).items() if one.settings[f"knn.{k}"] != v]
+        own = {key: one.settings[f"knn.{key}"] for key in dict(results.knn)}
+        other = {key: value for key, value in own.items() if value != results.knn[key]}
         if other:
-            found += ["knn:", *(f"  {key}: {one.settings[f'knn.{key}']}" for key in other)]
-            name += "".join(f"-{one.settings[f'knn.{key}']}" for key in other)
-        while name in results.runs:
+            run |= {"knn": other}
+            name += "".join(f"-{value}" for value in other.values())
+        while name in results.runs or wanted.get(name, run) != run:
             name += "-again"
-        wanted[name] = found
+        wanted[name] = run
 
     trained = [c for c in everything if not c.is_reference]
     pcas = {(c.latent, c.search) for c in everything if c.is_pca}
     pixels = {c.search for c in everything if c.is_pixels}
     for one in trained:
         if one.latent is not None and (one.latent, one.search) not in pcas:
-            add(f"pca-latent{one.latent}", one, ["model: pca", f"latent: {one.latent}"])
+            run = {"model": model_of("pca", everything), "latent": one.latent}
+            add(f"pca-latent{one.latent}", one, run)
         if one.search not in pixels:
-            add("pixels", one, ["model: pixels"])
+            add("pixels", one, {"model": model_of("pixels", everything)})
     if trained and not any(c.is_untrained for c in everything):
-        model = trained[0].settings["model"]
+        one = min(trained, key=lambda c: len(pinned(c, results)))
+        model = str(one.settings["model"])[:NAME_LENGTH]
         name = re.sub(r"[^a-z0-9_-]+", "-", f"{model}-untrained".lower()).lstrip("-_")
-        add(name, trained[0], untrained(trained[0]))
+        add(name, one, untrained(one, pinned(one, results)))
     return lines_to_add(wanted) if wanted else []
 
 
-def untrained(one: Configuration) -> list[str]:
-    """The lines of a run of the same model without training."""
-    settings = one.settings
-    options = [
-        f"{json.dumps(key) if not key.isidentifier() else key}: {json.dumps(value)}"
-        for key, value in settings.items()
+def model_of(baseline: str, everything: Sequence[Configuration]) -> str:
+    """The name of the model in that role, where a run has it; else that of the built-in one."""
+    found = (c.settings["model"] for c in everything if c.baseline == baseline)
+    return next(found, baseline)
+
+
+def pinned(one: Configuration, results: Results) -> dict[str, Any]:
+    """Its size and depth where they are not the defaults."""
+    defaults = {"latent": results.latent, "depth": results.depth}
+    own = {key: one.settings.get(key) for key in defaults}
+    return {key: value for key, value in own.items() if value not in (None, defaults[key])}
+
+
+def untrained(one: Configuration, pins: dict[str, Any]) -> dict[str, Any]:
+    """A run of the same model without training."""
+    options = {
+        key: value
+        for key, value in one.settings.items()
         if key not in ("model", "latent", "depth") and "." not in key
-    ]
-    model = settings["model"]
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", model)
-    return [f"model: {model if plain else json.dumps(model)}", *options, "train:", "  epochs: 0"]
+    }
+    return {"model": one.settings["model"], **pins, **options, "train": {"epochs": 0}}
 
 
-def lines_to_add(wanted: dict[str, list[str]]) -> list[Block]:
-    """What is missing, and the runs (name -> lines) that bring it."""
-    text = "\n".join("\n    ".join([f"  {name}:", *lines]) for name, lines in wanted.items())
+def lines_to_add(wanted: dict[str, dict[str, Any]]) -> list[Block]:
+    """What is missing, and the runs (name -> content) that bring it; of many the first."""
+    first = dict([*wanted.items()][:RUNS])
+    if left := len(wanted) - len(first):
+        text = f"{as_yaml(first)}\n  # and {left:,} more, which the report names after these"
+    else:
+        text = as_yaml(first)
     words = ", and with them what the figures are worth. Add under "
     return [
         Paragraph([Strong("Baselines are missing"), words, Code("runs:"), " in params.yaml:"]),
         CodeBlock(text, "yaml"),
     ]
+
+
+def as_yaml(runs: dict[str, dict[str, Any]]) -> str:
+    """The lines under `runs:`, by the library that reads them again."""
+    yaml = YAML()
+    yaml.width = sys.maxsize  # no line is folded
+    yaml.allow_unicode = False  # escaped, what cannot be seen comes back, too
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    text = io.StringIO()
+    yaml.dump({"runs": runs}, text)
+    return text.getvalue().removeprefix("runs:\n").rstrip("\n")

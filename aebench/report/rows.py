@@ -2,12 +2,17 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aebench.evaluation.uncertainty import interval, of_accuracy
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import MEASURES, Configuration, measured
 from aebench.report.results import Columns, Result
+from aebench.report.texts import whole
+
+FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def results_csv(
@@ -23,8 +28,16 @@ def results_csv(
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: field(value) for key, value in row.items()} for row in rows)
     return text.getvalue().encode()
+
+
+def field(value: Any) -> Any:
+    """Text as every reader of CSV takes it; spreadsheets compute what begins as a formula does."""
+    if not isinstance(value, str):
+        return value
+    text = whole(re.sub("\r\n?", "\n", value.replace("\0", "")))
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def image_intervals(result: Result) -> Columns:
