@@ -3,11 +3,11 @@
 import json
 import zlib
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from aebench.records.prepare import DataRecord
 from aebench.report.configurations import measured
 from aebench.report.document import Cell, CodeBlock, Table
 from aebench.report.render import Report
@@ -161,7 +161,7 @@ def sweep(seeds=(0, 1, 2), **changes):
 
 def results(found, classes=CLASSES, dataset="pets", **changes):
     """As `read_results` gives them."""
-    data = SimpleNamespace(
+    data = DataRecord.model_construct(
         dataset=dataset,
         source="a folder",
         shape=(1, 8, 8),
