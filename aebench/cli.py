@@ -75,11 +75,12 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception as error:
-        if not is_machine_failure(error):
+        if not is_machine_failure(error) and not isinstance(error, OSError):
             raise
+        whose = "the machine failed, not the model: " if is_machine_failure(error) else ""
         what = f"{type(error).__name__}: {first_line(error)}"
         print(
-            f"aebench: error: {verb}: the machine failed, not the model: {what}; "
+            f"aebench: error: {verb}: {whose}{what}; "
             "nothing was written, mend it and run `dvc repro` again",
             file=sys.stderr,
         )

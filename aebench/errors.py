@@ -1,6 +1,8 @@
 """What can go wrong: the user's input, a model, the machine. Three kinds, three treatments."""
 
 import difflib
+import errno
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +16,21 @@ MACHINE_TEXTS = (
     "cuda error",
     "cudnn error",
     "cublas_status",
+    "can't start new thread",
+    "no space left",
 )
+LIBRARIES = str(Path(__file__).parent), sysconfig.get_path("stdlib")
+# Disk, memory, or what the system has of processes and open files is at its end, or broken.
+MACHINE_ERRORS = {
+    errno.EAGAIN,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+}
 
 
 class AebenchError(Exception):
@@ -36,7 +52,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def is_machine_failure(error: BaseException) -> bool:
-    """Whether the machine failed, not the model: out of memory, a GPU, any OSError (disk, files).
+    """Whether the machine failed, neither the model nor the user: memory, disk, a GPU.
 
     They are plain RuntimeErrors in torch, known only by their texts. A GPU's device-side assert is
     the model's: an index out of range.
@@ -46,24 +62,42 @@ def is_machine_failure(error: BaseException) -> bool:
         if "device-side assert" in text:
             return False
         return any(words in text for words in MACHINE_TEXTS)
-    return isinstance(error, MemoryError | OSError)
+    if isinstance(error, OSError):  # numpy's, of a full disk, has no number
+        return error.errno in MACHINE_ERRORS or " requested and " in str(error)
+    return isinstance(error, MemoryError)
 
 
 def failure_reason(error: Exception) -> str:
-    """The one-line reason of a failed row. Failures of the machine are raised again instead."""
-    if is_machine_failure(error) or isinstance(error, AebenchError):
+    """The one-line reason of a failed row. What is not the model's failure is raised again.
+
+    That is one of the machine, and a file that aebench itself could not use.
+    """
+    where = author_line(error)
+    ours = isinstance(error, OSError | AebenchError) and not where
+    if ours or is_machine_failure(error):
         raise error
     if isinstance(error, Refused):
         return f"refused: {first_line(error)}"
     if isinstance(error, Failure):
         return first_line(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    # The author's own line tells more than the line inside torch that it called.
-    package = str(Path(__file__).parent)
-    foreign = ("site-packages", package)
-    own = [f for f in frames if not any(place in f.filename for place in foreign)]
-    where = f" ({own[-1].filename.rpartition('/')[2]}:{own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
+
+
+def author_line(error: BaseException) -> str:
+    """`" (mine.py:3)"`: the last line of a plug-in that the error came through; else nothing.
+
+    It tells more than the line inside torch that it called.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not is_library(frame.filename)]
+    return f" ({own[-1].filename.rpartition('/')[2]}:{own[-1].lineno})" if own else ""
+
+
+def is_library(file: str) -> bool:
+    """Whether the source is Python's, aebench's or an installed package's."""
+    path = Path(file)
+    inside = any(path.is_relative_to(place) for place in LIBRARIES)
+    return inside or "site-packages" in path.parts or file.startswith("<")  # <frozen os>
 
 
 def first_line(error: BaseException) -> str:

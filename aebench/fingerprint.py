@@ -24,6 +24,7 @@ UNCOUNTED = {
     "aebench.provenance": "tells where a result was made",
     "aebench.records": "the form of the files, each with its version",
     "aebench.schema": "the form of params.yaml: its values stand in the plan",
+    "aebench.surroundings": "puts the process back as it was around a plug-in's code",
     "aebench.timing": "reads clocks",
     "aebench.workspace": "paths, and writing files whole",
 }
@@ -233,11 +234,14 @@ def source_hash(sources: set[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
-def import_closure(start: Path, root: Path, only: str | None = None) -> set[Path]:
+def import_closure(
+    start: Path, root: Path, only: str | None = None, package: str = ""
+) -> set[Path]:
     """`start` and the files below `root` that it imports, directly or through one another.
 
     Imports inside functions count; imports by computed names cannot be seen. With `only`, just
-    that top-level package is followed: a root such as site-packages holds everything.
+    that top-level package is followed: a root such as site-packages holds everything. Without it,
+    `root` is importable as `package`, too.
     """
     found: set[Path] = set()
     waiting = [start]
@@ -246,6 +250,8 @@ def import_closure(start: Path, root: Path, only: str | None = None) -> set[Path
         if path not in found:
             found.add(path)
             names = imported_names(path.read_bytes(), path.relative_to(root).parent.parts)
+            if only is None:
+                names = {name.removeprefix(f"{package}.") for name in names}
             followed = [name for name in names if only in (None, name.split(".")[0])]
             waiting += [file for name in followed for file in module_files(name, root)]
     return found

@@ -9,8 +9,9 @@ import importlib.metadata
 import importlib.util
 import inspect
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,10 @@ from typing import Any
 import pluggy
 
 from aebench import hookspecs
-from aebench.errors import AebenchError, first_line
+from aebench.errors import AebenchError, author_line, first_line
 from aebench.fingerprint import import_closure, module_fingerprint, source_hash
+from aebench.schema import DATASET_NAME, LONGEST, Params, Run
+from aebench.surroundings import restored
 from aebench.workspace import Outs, Workspace, json_bytes, sha256
 
 
@@ -36,12 +39,12 @@ class Plugin:
     def fingerprint(self) -> str:
         """The hash of the plug-in's source and of what it imports from beside itself."""
         file, root, package = self.find()
-        return source_hash(import_closure(file, root, package), root)
+        return source_hash(import_closure(file, root, package, LOOSE), root)
 
     def hashes(self) -> dict[str, str]:
         """File -> hash of its own source: the plug-in's and those of what it imports."""
         file, root, package = self.find()
-        found = import_closure(file, root, package)
+        found = import_closure(file, root, package, LOOSE)
         prefix = "" if self.folder is None else "plugins/"
         names = {path: f"{prefix}{path.relative_to(root).as_posix()}" for path in sorted(found)}
         return {name: source_hash({path}, root)[:12] for path, name in names.items()}
@@ -244,9 +247,9 @@ HELPERS: dict[str, dict[str, ModuleType]] = {}  # folder -> its modules that wer
 
 
 def activate(folder: str) -> None:
-    """Make the modules of one folder of plug-ins importable by name, and those of no other.
+    """Make the modules of one folder of plug-ins importable, and those of no other.
 
-    Two workspaces in one process may have helpers of one name.
+    By name, or relative to one another. Two workspaces in one process may have helpers of one name.
     """
     active = next((path for path in sys.path if path in HELPERS), None)
     if active == folder:
@@ -255,12 +258,18 @@ def activate(folder: str) -> None:
         sys.path.remove(active)
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            ours = file and Path(file).is_relative_to(active)
-            if ours and not name.startswith(f"{LOOSE}."):
+            if name == LOOSE or (file and Path(file).is_relative_to(active)):
                 HELPERS[active][name] = sys.modules.pop(name)
     # Last on the path: `plugins/torch.py` must not stand in for an installed package.
     sys.path.append(folder)
-    sys.modules.update(HELPERS.setdefault(folder, {}))
+    sys.modules.update(HELPERS.setdefault(folder, {LOOSE: package_of(folder)}))
+
+
+def package_of(folder: str) -> ModuleType:
+    """The package of one folder of plug-ins. Its `__init__.py`, if any, is not run."""
+    package = ModuleType(LOOSE, "The plug-ins of a workspace.")
+    package.__path__ = [folder]
+    return package
 
 
 def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
@@ -278,30 +287,43 @@ def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
 
 
 def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]:
-    """Import the plug-in and call its hooks. AebenchError names the file and the fault."""
+    """Import the plug-in and call its hooks. AebenchError names the file and the fault.
+
+    What its code changes of the process is undone.
+    """
     manager = pluggy.PluginManager("aebench")
     manager.add_hookspecs(hookspecs)
     models: dict[str, Model] = {}
     datasets: dict[str, Dataset] = {}
 
     def register_model(name: str, build: Callable[..., Any]) -> None:
+        name = checked_name("model", name, models)
         uses, closed_form = arguments(name, build), hasattr(build, "fit")
         baseline = getattr(build, "baseline", None)
         call = activated(plugin, build)
-        add(models, "model", Model(name, call, plugin, uses, closed_form, baseline))
+        models[name] = Model(name, call, plugin, uses, closed_form, baseline)
 
     def register_dataset(name: str, load: Callable[[Path], dict[str, Any]]) -> None:
-        add(datasets, "data set", Dataset(name, activated(plugin, load), plugin))
+        name = checked_name("data set", name, datasets)
+        if not callable(load):
+            raise AebenchError(f"data set {name!r}: load is {type(load).__name__}; {CALLABLE}")
+        datasets[name] = Dataset(name, activated(plugin, load), plugin)
 
+    plugin.activate()
     try:
-        plugin.activate()
-        manager.register(plugin.load(), plugin.name)
-        manager.check_pending()  # without it a misspelt hook registers nothing, silently
-        manager.hook.register_models(register=register_model)
-        manager.hook.register_datasets(register=register_dataset)
-    # SystemExit too: a script put into plugins/ must not end the stage without a word.
-    except (Exception, SystemExit) as error:
+        with restored(importing=True) as changed:
+            manager.register(plugin.load(), plugin.name)
+            manager.check_pending()  # without it a misspelt hook registers nothing, silently
+            manager.hook.register_models(register=register_model)
+            manager.hook.register_datasets(register=register_dataset)
+    except KeyboardInterrupt:
+        raise
+    # SystemExit and its like, too: a script put into plugins/ must not end the stage in silence.
+    except BaseException as error:
         raise AebenchError(f"{plugin.name}: {fault(error)}") from error
+    if changed:
+        told = f"importing it changed {' and '.join(changed)}, which was undone"
+        print(f"aebench: warning: {plugin.name}: {told}", file=sys.stderr)
     if not models and not datasets:
         raise AebenchError(
             f"{plugin.name}: registers nothing; decorate `register_models(register)` "
@@ -310,47 +332,88 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
     return models, datasets
 
 
+CALLABLE = "allowed: a function or a class"
+
+
 def activated(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The plug-in's function, which finds its helpers when it is called."""
+    """The plug-in's function: it finds its helpers, and what it changes of the process is undone.
+
+    RuntimeError where it ends the process.
+    """
 
     def call(*args: Any, **options: Any) -> Any:
         plugin.activate()
-        return function(*args, **options)
+        try:
+            with restored():
+                return function(*args, **options)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            text = f"{type(error).__name__}: {first_line(error)}"
+            raise RuntimeError(text).with_traceback(error.__traceback__) from None
 
     return call
 
 
-def add(known: dict[str, Any], kind: str, entry: Model | Dataset) -> None:
-    """Put the entry under its name, refusing a second one."""
-    if not isinstance(entry.name, str):
-        raise AebenchError(f"{kind} {entry.name!r}: the name must be a str")
-    if entry.name in known:
-        raise AebenchError(f"{kind} {entry.name!r} is registered twice")
-    known[entry.name] = entry
+def checked_name(kind: str, name: Any, known: Mapping[str, Any]) -> str:
+    """The name under which something is registered. AebenchError for one that cannot be."""
+    if not isinstance(name, str):
+        raise AebenchError(f"{kind} {name!r}: the name must be a str")
+    name = str.__str__(name)  # of numpy's and of enumerations' the bare text
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST:
+        allowed = f"allowed: 1 to {LONGEST} printable characters"
+        raise AebenchError(f"{kind} {name[:LONGEST]!r}: {allowed}; rename it")
+    if kind == "data set" and not re.fullmatch(DATASET_NAME, name):
+        raise AebenchError(f"{kind} {name!r}: allowed: names like {DATASET_NAME}; rename it")
+    if name in known:
+        raise AebenchError(f"{kind} {name!r} is registered twice")
+    return name
+
+
+# Keys of params.yaml, or of a run in it: an option of that name could not be set.
+TAKEN = (Params.model_fields.keys() | Run.model_fields.keys()) - {"latent", "depth"}
 
 
 def arguments(name: str, build: Callable[..., Any]) -> dict[str, Any]:
     """Keyword -> default of `build` after its first parameter; `...` where there is none.
 
-    A builder whose signature cannot say what it uses is refused.
+    AebenchError for a builder that cannot be called as the contract says.
     """
+    if not callable(build):
+        raise AebenchError(f"model {name!r}: build is {type(build).__name__}; {CALLABLE}")
     parameters = list(inspect.signature(build).parameters.values())
-    open_ended = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    if not parameters or any(p.kind in open_ended for p in parameters):
+    if not parameters or any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         raise AebenchError(
             f"model {name!r}: build must be build(shape, ...) and name each option it uses "
             "(no *args, no **kwargs)"
         )
-    return {p.name: ... if p.default is p.empty else p.default for p in parameters[1:]}
+    first, *others = parameters
+    if first.kind == first.KEYWORD_ONLY or first.name in ("latent", "depth"):
+        raise AebenchError(
+            f"model {name!r}: the first parameter of build is {str(first)!r}; allowed: "
+            "build(shape, ...), which is given the image shape (C, H, W) by position"
+        )
+    for p in others:
+        if p.kind == p.POSITIONAL_ONLY:
+            raise AebenchError(
+                f"model {name!r}: build takes {p.name!r} by position alone; allowed: keywords; "
+                "move the `/` behind shape"
+            )
+        if p.name in TAKEN:
+            raise AebenchError(
+                f"model {name!r}: build has an option {p.name!r}, which is a key of params.yaml; "
+                f"rename it, as to 'inner_{p.name}'"
+            )
+    return {p.name: ... if p.default is p.empty else p.default for p in others}
 
 
 def fault(error: BaseException) -> str:
     """One line on why a plug-in did not load."""
     if isinstance(error, AebenchError):
-        return str(error)
+        return " ".join(str(error).split())
     if isinstance(error, pluggy.PluginValidationError):
         hooks = ", ".join(n for n in vars(hookspecs) if n.startswith("register_"))
         return f"{' '.join(str(error).split())}; hooks: {hooks}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} (line {error.lineno})"
-    return f"{type(error).__name__}: {first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error)}{author_line(error)}"

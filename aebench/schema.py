@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 # Folders and files are called after runs and data sets: file systems end names at 255 bytes.
 LONGEST = 100
 RUN_NAME = rf"^[a-z0-9][a-z0-9_-]{{0,{LONGEST - 1}}}$"
+DATASET_NAME = rf"^[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{LONGEST - 1}}}$"
 Metric = Literal["l2", "cosine", "whitened-cosine"]
 Backend = Literal["faiss", "sklearn"]
 
@@ -60,9 +61,7 @@ class Run(BaseModel):
 class Params(Section):
     """params.yaml."""
 
-    dataset: Annotated[
-        str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{LONGEST - 1}}}$")
-    ]
+    dataset: Annotated[str, StringConstraints(pattern=DATASET_NAME)]
     image_size: Annotated[int, Field(ge=8)] | None
     channels: Literal[1, 3] | None
     latent: Annotated[int, Field(ge=1)]
