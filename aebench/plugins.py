@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ from aebench import hookspecs
 from aebench.errors import AebenchError, author_line, first_line
 from aebench.fingerprint import import_closure, module_fingerprint, source_hash
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
-from aebench.surroundings import restored
+from aebench.surroundings import restored, torch_seed
 from aebench.workspace import Outs, Workspace, json_bytes, sha256
 
 
@@ -300,7 +301,7 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
         name = checked_name("model", name, models)
         uses, closed_form = arguments(name, build), hasattr(build, "fit")
         baseline = getattr(build, "baseline", None)
-        call = activated(plugin, build)
+        call = seeded_by_aebench(plugin, activated(plugin, build))
         models[name] = Model(name, call, plugin, uses, closed_form, baseline)
 
     def register_dataset(name: str, load: Callable[[Path], dict[str, Any]]) -> None:
@@ -309,6 +310,8 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
             raise AebenchError(f"data set {name!r}: load is {type(load).__name__}; {CALLABLE}")
         datasets[name] = Dataset(name, activated(plugin, load), plugin)
 
+    # What Python calls them where they are called wrongly.
+    register_model.__qualname__ = register_dataset.__qualname__ = "register"
     plugin.activate()
     try:
         with restored(importing=True) as changed:
@@ -322,7 +325,7 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
     except BaseException as error:
         raise AebenchError(f"{plugin.name}: {fault(error)}") from error
     if changed:
-        told = f"importing it changed {' and '.join(changed)}, which was undone"
+        told = f"importing it changed {', '.join(changed)}: undone"
         print(f"aebench: warning: {plugin.name}: {told}", file=sys.stderr)
     if not models and not datasets:
         raise AebenchError(
@@ -349,10 +352,30 @@ def activated(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., Any
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:
-            text = f"{type(error).__name__}: {first_line(error)}"
-            raise RuntimeError(text).with_traceback(error.__traceback__) from None
+            raise RuntimeError(f"ended the process: {error!r}").with_traceback(
+                error.__traceback__
+            ) from None
 
     return call
+
+
+def seeded_by_aebench(plugin: Plugin, build: Callable[..., Any]) -> Callable[..., Any]:
+    """The builder, which is told of where it seeds torch: runs of several seeds start alike."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        seed = torch_seed()
+        built = build(*args, **options)
+        if seed not in (None, torch_seed()):
+            warn_once(f"{plugin.name}: build sets torch's seed: runs of several seeds start alike")
+        return built
+
+    return call
+
+
+@cache  # a stage builds its model more than once
+def warn_once(text: str) -> None:
+    """A line on standard error."""
+    print(f"aebench: warning: {text}", file=sys.stderr)
 
 
 def checked_name(kind: str, name: Any, known: Mapping[str, Any]) -> str:
@@ -381,7 +404,10 @@ def arguments(name: str, build: Callable[..., Any]) -> dict[str, Any]:
     """
     if not callable(build):
         raise AebenchError(f"model {name!r}: build is {type(build).__name__}; {CALLABLE}")
-    parameters = list(inspect.signature(build).parameters.values())
+    try:
+        parameters = list(inspect.signature(build).parameters.values())
+    except ValueError:  # of one written in C
+        parameters = []
     if not parameters or any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         raise AebenchError(
             f"model {name!r}: build must be build(shape, ...) and name each option it uses "
@@ -416,4 +442,5 @@ def fault(error: BaseException) -> str:
         return f"{' '.join(str(error).split())}; hooks: {hooks}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} (line {error.lineno})"
-    return f"{type(error).__name__}: {first_line(error)}{author_line(error)}"
+    ends = "" if isinstance(error, Exception) else "; a plug-in must not end the process"
+    return f"{type(error).__name__}: {first_line(error)}{author_line(error)}{ends}"

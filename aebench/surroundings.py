@@ -216,6 +216,12 @@ def to_torch_generator(before: Any) -> Iterable[str]:
     return ()
 
 
+def torch_seed() -> int | None:
+    """What torch's global generator was last seeded by."""
+    torch: Any = sys.modules.get("torch")
+    return torch.initial_seed() if hasattr(torch, "initial_seed") else None
+
+
 def to_python_generator(before: Any) -> Iterable[str]:
     """As it was."""
     random.setstate(before)

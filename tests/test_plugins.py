@@ -1,13 +1,20 @@
 """The contract, for every registered model: a new file in plugins/ is tested as it is."""
 
 import json
+import logging
+import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import LIGHT, ROOT
+from conftest import LIGHT, ROOT, SMALL, make
 
 from aebench.errors import Refused
 from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
@@ -236,3 +243,247 @@ def test_seeds_decide_the_weights(baseline):
     assert weights(0) == first
     baseline.run("aebench", "train", "mlp", "1")
     assert weights(1) != first
+
+
+# What plug-ins do to their process, and what is said where it is done at import.
+CHANGES = {
+    "import os; os.chdir('/')": "the working directory",
+    "import os, tempfile; os.chdir(d := tempfile.mkdtemp()); os.rmdir(d)": "the working directory",
+    "import os; os.environ.update(HOME='/nope', AEBENCH_DATA='/nope', OMP_NUM_THREADS='7')": (
+        "the environment (AEBENCH_DATA, HOME, OMP_NUM_THREADS)"
+    ),
+    "import os; del os.environ['PATH']; os.environ['GIT_DIR'] = '/nope'": (
+        "the environment (GIT_DIR, PATH)"
+    ),
+    "import torch; torch.set_default_dtype(torch.float16)": "torch's default dtype",
+    "import torch; torch.set_default_device('meta')": "torch's default device",
+    "import torch; torch.set_num_threads(2)": "torch's number of threads",
+    "import torch; torch.set_grad_enabled(False)": "torch's grad mode",
+    "import torch; torch.set_float32_matmul_precision('medium')": "torch's matmul precision",
+    "import torch; torch.autograd.set_detect_anomaly(True)": "torch's anomaly detection",
+    "import torch; torch.set_deterministic_debug_mode('error')": "torch's deterministic mode",
+    "import torch; torch.backends.cudnn.benchmark = True": "torch's cuDNN benchmark",
+    "import sys; sys.path.insert(0, '/nope'); sys.path = sys.path[:1]": None,
+    "import warnings; warnings.simplefilter('error')": None,
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)": None,
+    "import logging; logging.basicConfig(level=0, force=True); logging.disable()": None,
+    "import numpy; numpy.seterr(all='raise')": None,
+    "import sys; sys.stdout = sys.stderr = sys.excepthook = None": None,
+}
+PRINTED = "print('hello'); import sys; sys.stdout.write('there\\n')"
+SEEDED = "import random, numpy, torch; [s.seed(0) for s in (random, numpy.random)]; torch.seed()"
+
+
+def state():
+    """What plug-ins may have changed here."""
+    return (
+        os.getcwd(),
+        dict(os.environ),
+        sys.path[: len(PATH_BEFORE)],
+        sys.stdout,
+        sys.stderr,
+        [rule for rule in warnings.filters if rule[0] == "error"],
+        signal.getsignal(signal.SIGINT),
+        (logging.root.level, list(logging.root.handlers), logging.root.manager.disable),
+        np.geterr(),
+        (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()),
+        (torch.is_grad_enabled(), torch.get_float32_matmul_precision()),
+        (torch.is_anomaly_enabled(), torch.backends.cudnn.benchmark),
+    )
+
+
+PATH_BEFORE = list(sys.path)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A workspace with prepared images; `trained(source)` is what training a plug-in gives."""
+    params = SMALL[: SMALL.index("runs:")] + "runs:\n  one:\n    model: light\n"
+    workspace = make(tmp_path_factory.mktemp("plain") / "workspace", params, plugins=False)
+    shutil.copy(ROOT / "plugins/digits.py", workspace / "plugins")
+    (workspace / "plugins/light.py").write_text(LIGHT)
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    return workspace
+
+
+def trained(workspace, source):
+    """Standard error of planning and of training, and the weights."""
+    (workspace / "plugins/light.py").write_text(source)
+    planned = workspace.run("aebench", "plan")
+    done = workspace.run("aebench", "train", "one", "0")
+    assert planned.stdout == "" and "hello" not in done.stdout
+    status = json.loads((workspace / "results/one/0/train.json").read_text())["status"]
+    assert status == "ok"
+    return planned.stderr, done.stderr, (workspace / "runs/one/0/weights.safetensors").read_bytes()
+
+
+def inside(line):
+    """A plug-in that does it when a model is built."""
+    return LIGHT.replace("    from torch", f"    {line}\n    from torch", 1)
+
+
+@pytest.mark.parametrize(("line", "words"), CHANGES.items())
+def test_what_importing_a_plugin_does_to_its_process_is_undone(plain, line, words):
+    (plain / "plugins/light.py").write_text(f"{line}\n{LIGHT}")
+    before = state()
+    said = plain.run("aebench", "plan").stderr
+    assert state() == before
+    told = f"aebench: warning: plugins/light.py: importing it changed {words}: undone\n"
+    assert said == (told if words else "")
+
+
+def test_what_plugins_do_to_their_process_changes_no_weights(plain):
+    *_, expected = trained(plain, LIGHT)
+    before = state()
+    assert trained(plain, "\n".join([*CHANGES, LIGHT]))[2] == expected
+    harmless = [line for line in CHANGES if "dtype" not in line and "device" not in line]
+    _, said, weights = trained(plain, inside("; ".join(harmless)))
+    assert said == "" and state() == before and weights == expected
+
+
+def test_what_a_plugin_prints_or_seeds_at_import_changes_nothing(plain):
+    *_, expected = trained(plain, LIGHT)
+    planned, said, weights = trained(plain, f"{PRINTED}\n{inside(PRINTED)}")
+    assert planned == "hello\nthere\n" and "hello" in said and weights == expected
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    drawn = random.random(), np.random.rand(), torch.rand(1)
+    (plain / "plugins/light.py").write_text(f"{SEEDED}\n{LIGHT}")
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    plain.run("aebench", "plan")
+    assert (random.random(), np.random.rand(), torch.rand(1)) == drawn
+
+
+def test_torch_that_a_plugin_imports_is_put_back_to_how_it_comes(plain):
+    (plain / "plugins/light.py").write_text(f"import torch\ntorch.set_grad_enabled(False)\n{LIGHT}")
+    plain.apart = True
+    said = plain.run("aebench", "plan").stderr
+    plain.apart = False
+    assert said.endswith("plugins/light.py: importing it changed torch's grad mode: undone\n")
+    assert said.count("\n") == 1
+
+
+def test_a_model_that_seeds_itself_is_told(plain):
+    _, said, _ = trained(plain, inside("import torch; torch.manual_seed(4)"))
+    assert (
+        said.count("plugins/light.py: build sets torch's seed: runs of several seeds start alike")
+        == 1
+    )
+    forked = "with torch.random.fork_rng(): torch.manual_seed(4)"
+    assert trained(plain, inside(f"import torch\n    {forked}"))[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("exit()", "RuntimeError: ended the process: SystemExit(None) (light.py:4)"),
+        ("import sys; sys.exit(3)", "RuntimeError: ended the process: SystemExit(3) (light.py:4)"),
+        ("raise GeneratorExit('x')", "ended the process: GeneratorExit('x') (light.py:4)"),
+        ("open('nosuch.pt')", "No such file or directory: 'nosuch.pt' (light.py:4)"),
+        ("import os; os.listdir('setup.py')", "directory: 'setup.py' (light.py:4)"),
+        ("import json; json.loads('{')", "(char 1) (light.py:4)"),
+        ("import aebench; raise aebench.AebenchError('of mine')", "AebenchError: of mine (light"),
+        ("import aebench; aebench.read_images('away', shape)", "away: no such folder (light.py:4)"),
+    ],
+)
+def test_build_that_ends_or_opens_is_a_failed_row(plain, line, expected):
+    (plain / "plugins/light.py").write_text(inside(line))
+    plain.run("aebench", "plan")
+    said = plain.run("aebench", "train", "one", "0").stderr
+    assert said.startswith("aebench: train one 0: failed: ") and expected in said
+
+
+SHAPE_FIRST = "allowed: build(shape, ...), which is given the image shape (C, H, W) by position"
+KEY = "which is a key of params.yaml; rename it, as to"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("beta=1.0", "channels=64", f"build has an option 'channels', {KEY} 'inner_channels'"),
+        ("beta=1.0", "*, train=True", f"build has an option 'train', {KEY} 'inner_train'"),
+        ("beta=1.0", "model='vit'", f"build has an option 'model', {KEY} 'inner_model'"),
+        ("shape, latent, beta=1.0", "latent, depth", f"build is 'latent'; {SHAPE_FIRST}"),
+        ("shape, latent, beta=1.0", "*, shape, latent", f"build is 'shape'; {SHAPE_FIRST}"),
+        ("shape, latent, beta", "shape, latent, /, beta", "build takes 'latent' by position alone"),
+        ("latent, beta=1.0", "latent, *layers", "model 'light': build must be build(shape, ...)"),
+        ("shape, latent, beta=1.0", "", "model 'light': build must be build(shape, ...)"),
+        ('"light", build', '"light", 3', "build is int; allowed: a function or a class"),
+        ('"light", build', "build", "register() missing 1 required positional argument: 'build'"),
+        ('"light", build', '"light", dict', "model 'light': "),
+        ('"light"', "b'light'", "model b'light': the name must be a str"),
+        ('"light"', "None", "model None: the name must be a str"),
+        ('"light"', '" "', "model ' ': allowed: 1 to 100 printable characters; rename it"),
+        ('"light"', '"a\\nb"', "model 'a\\nb': allowed: 1 to 100 printable characters"),
+        ('"light"', '"a" * 101', "aaa': allowed: 1 to 100 printable characters"),
+        ("LAST", "exit()", "SystemExit: None (light.py:14); a plug-in must not end the process"),
+        ("LAST", "raise KeyError('x')", "KeyError: 'x' (light.py:14)"),
+        ("LAST", "import asyncio; raise asyncio.CancelledError()", "CancelledError: no message ("),
+        ("LAST", "open('nosuch.csv')", "No such file or directory: 'nosuch.csv' (light.py:14)"),
+    ],
+)
+def test_odd_registration_is_one_line_before_anything_trains(plain, old, new, expected):
+    source = (LIGHT + "LAST").replace(old, new, 1)
+    (plain / "plugins/light.py").write_text(source.removesuffix("LAST"))
+    unknown, line = plain.run("aebench", "plan", ok=False).stderr.splitlines()
+    assert "unknown model 'light'" in unknown
+    assert line.startswith("aebench: error: not loaded: plugins/light.py: ") and expected in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("'a/b', build", "data set 'a/b': allowed: names like ^[A-Za-z0-9]"),
+        ("'', build", "data set '': allowed: 1 to 100 printable characters; rename it"),
+        ("3, build", "data set 3: the name must be a str"),
+        ("'icons', {}", "data set 'icons': load is dict; allowed: a function or a class"),
+        ("load=build", "register() missing 1 required positional argument: 'name'"),
+    ],
+)
+def test_odd_registration_of_data_is_one_line(plain, arguments, expected):
+    source = LIGHT.replace("register_models", "register_datasets")
+    source = source.replace('"light", build', arguments)
+    (plain / "plugins/light.py").write_text(source)
+    _, line = plain.run("aebench", "plan", ok=False).stderr.splitlines()
+    assert line.startswith("aebench: error: not loaded: plugins/light.py: ") and expected in line
+
+
+def test_name_that_is_text_of_another_kind(plain):
+    kind = "import enum\nclass Name(str, enum.Enum):\n    A = 'light'\n"
+    (plain / "plugins/light.py").write_text(kind + LIGHT.replace('"light"', "Name.A"))
+    plain.run("aebench", "plan")
+    assert json.loads((plain / "plan/one/train.json").read_text())["model"] == "light"
+
+
+WAYS = {
+    "bare": "from _width import WIDTH",
+    "name": "from ._width import WIDTH",
+    "module": "from . import _width as w\nWIDTH = w.WIDTH",
+    "through": "from ._through import WIDTH",
+    "absolute": "from aebench_plugins._width import WIDTH",
+    "late": "class WIDTH:\n    def __rmul__(self, x):\n        from ._width import WIDTH\n"
+    "        return x * WIDTH\nWIDTH = WIDTH()",
+}
+
+
+def test_helpers_can_be_imported_relatively_and_count(light):
+    for way, line in WAYS.items():
+        source = line + "\n" + LIGHT.replace('"light"', repr(way))
+        source = source.replace("nn.Flatten()", "*[nn.Flatten()] * WIDTH")
+        (light / f"plugins/{way}.py").write_text(source)
+    (light / "plugins/_through.py").write_text("from . import _width\nWIDTH = _width.WIDTH\n")
+    (light / "plugins/_width.py").write_text("WIDTH = 2\n")
+    light.params(runs={way: {"model": way} for way in (*WAYS, "light")})
+
+    def plans():
+        light.run("aebench", "plan")
+        return {way: (light / f"plan/{way}/train.json").read_text() for way in (*WAYS, "light")}
+
+    before = plans()
+    light.run("aebench", "prepare")
+    light.run("aebench", "train", "late", "0")
+    assert json.loads((light / "results/late/0/train.json").read_text())["status"] == "ok"
+    (light / "plugins/_width.py").write_text("WIDTH = 3\n")
+    after = plans()
+    assert {way for way in after if after[way] != before[way]} == set(WAYS)
+    assert "plugins/_width.py changed" in light.run("aebench", "plan", "--check").stdout
