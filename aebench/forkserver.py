@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from aebench.waiting import policy
@@ -33,7 +34,10 @@ def run_in_fork(module: str, arguments: list[str], dvc: int) -> int | None:
     """
     if sys.platform != "linux":
         return None
-    connection = connect(module, dvc)
+    try:
+        connection = connect(module, dvc)
+    except OSError:  # no folder for temporary files, or no further process
+        return None
     if connection is None:
         return None
     request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
@@ -64,7 +68,8 @@ def connect(module: str, dvc: int) -> socket.socket | None:
             return None  # somebody else's: not to be given our environment
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(str(path))
+            with short(path) as name:
+                connection.connect(name)
         except OSError:
             connection.close()
         else:
@@ -81,6 +86,16 @@ def connect(module: str, dvc: int) -> socket.socket | None:
     return None
 
 
+@contextlib.contextmanager
+def short(path: Path) -> Iterator[str]:
+    """Another name of the file while its folder is open: a socket's may have 107 bytes."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def serve(path: Path, dvc: int, module: str) -> None:
     """Fork a process for each request until DVC is gone or nothing was asked for a while."""
     gc.disable()
@@ -94,7 +109,8 @@ def serve(path: Path, dvc: int, module: str) -> None:
         return  # somebody else's folder: they could feed us requests
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
+        with short(path) as name:
+            server.bind(name)
         server.listen()
         server.settimeout(0.5)
         last = time.monotonic()

@@ -1,9 +1,13 @@
 """Where the files of a workspace lie, and writing them whole or not at all."""
 
 import argparse
+import contextlib
+import glob
 import hashlib
 import json
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,9 +15,10 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, is_machine_failure
 
 STAGES = ("plan", "prepare", "train", "encode", "knn", "report")
+OLD = 24 * 3600.0  # seconds without a further byte after which nobody writes a file any more
 PER_RUN = ("train", "encode", "knn")  # those of each run and seed
 
 
@@ -100,6 +105,7 @@ class Outs:
         if path in self._files:  # begun anew: what the old handle still buffers must not follow
             self._files[path].close()
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_old_parts(path)
         self._files[path] = part_path(path).open("wb")
         return self._files[path]
 
@@ -119,14 +125,36 @@ class Outs:
             if error is None:
                 for path in self._files:
                     os.replace(part_path(path), path)
+        except OSError as late:
+            error = late
+            raise
         finally:
             for path in self._files:
                 part_path(path).unlink(missing_ok=True)
+            say_where(error, self._files)
+
+
+def say_where(error: BaseException | None, files: Iterable[Path]) -> None:
+    """Let the error of a full disk name the folders: that of an open file names nothing."""
+    if isinstance(error, OSError) and error.filename is None and is_machine_failure(error):
+        folders = ", ".join(sorted({str(path.parent) for path in files}))
+        if error.errno:
+            error.filename = folders
+        else:  # numpy's
+            error.args = (f"{error}: {folders}",)
 
 
 def part_path(path: Path) -> Path:
-    """Where the content of `path` grows until it is whole."""
-    return path.with_name(f".{path.name}.part")
+    """Where the content of `path` grows until it is whole: a file of this process alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def remove_old_parts(path: Path) -> None:
+    """Remove what processes that were killed have left; what others write now is younger."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > OLD:
+                part.unlink()
 
 
 def json_bytes(content: Any) -> bytes:

@@ -1,6 +1,7 @@
 """Resolve params.yaml and the plug-ins into plan/."""
 
 import argparse
+import contextlib
 import shutil
 import sys
 
@@ -50,4 +51,5 @@ def write_changed(workspace: Workspace, found: Plan) -> None:
     kept = {path.parent for path in files}
     for folder in workspace.plan.iterdir():
         if folder.is_dir() and folder not in kept:
-            shutil.rmtree(folder)
+            with contextlib.suppress(FileNotFoundError):  # another `aebench plan` removes it, too
+                shutil.rmtree(folder)
