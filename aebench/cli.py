@@ -31,9 +31,13 @@ SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 def main() -> int:
     """Run the verb of the command line. The exit status: see `run`."""
     arguments = sys.argv[1:]
-    if not os.path.exists(os.curdir):  # torch and others would end with riddles
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # of which torch makes a riddle
         print("aebench: error: the folder you are in was deleted; cd into another", file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments and arguments[0] in PER_RUN:  # those that compute in threads, and are timed
         decide()
     if "DVC_STAGE" in os.environ:
@@ -61,8 +65,6 @@ def imports_torch(arguments: list[str]) -> bool:
 
 def run(arguments: list[str]) -> int:
     """0; 1 for an error, which is told in a line; 130 after Ctrl-C."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what a terminal cannot show
-        sys.stdout.reconfigure(errors="backslashreplace")
     parsed = vars(parser(arguments).parse_args(arguments))
     verb = parsed.pop("verb")
     workspace = Workspace()

@@ -24,7 +24,7 @@ from aebench.records.plan import (
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.schema import Knn, Params, Recipe, Run
-from aebench.workspace import PER_RUN, Workspace, data_root, json_bytes, sha256
+from aebench.workspace import PER_RUN, Workspace, data_root, is_json, sha256
 
 UNKNOWN = sys.maxsize  # no k is above an unknown number of images: prepare checks again
 
@@ -115,17 +115,8 @@ def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
         elif not is_json(value):
             yield (
                 f"{where}.{key}: got {shown(value)}; allowed as an option or its default: finite "
-                "numbers, text, true, false, null, lists and mappings of these"
+                "numbers, text, true, false, null, lists and mappings (from text) of these"
             )
-
-
-def is_json(value: Any) -> bool:
-    """Whether the value can stand in a plan file."""
-    try:
-        json_bytes(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def run_plans(

@@ -25,7 +25,7 @@ from aebench.errors import AebenchError, author_line, first_line
 from aebench.fingerprint import import_closure, module_fingerprint, source_hash
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
-from aebench.workspace import Outs, Workspace, json_bytes, sha256
+from aebench.workspace import Outs, Workspace, is_json, json_bytes, sha256
 
 
 @dataclass(frozen=True)
@@ -192,11 +192,7 @@ def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], d
 
 def remember(workspace: Workspace, fresh: dict[str, Any]) -> None:
     """Keep the descriptions for the next `load_plugins`, those that JSON can hold."""
-    kept = {}
-    for name, about in fresh.items():
-        with contextlib.suppress(TypeError, ValueError):
-            json_bytes(about)
-            kept[name] = about
+    kept = {name: about for name, about in fresh.items() if is_json(about)}
     with contextlib.suppress(OSError), Outs() as outs:  # a folder that cannot be written
         outs.write(memory_path(workspace), json_bytes(kept))
 

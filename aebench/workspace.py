@@ -162,6 +162,21 @@ def json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def is_json(value: Any) -> bool:
+    """Whether a JSON file gives the value back, tuples as lists."""
+    try:
+        return json.loads(json_bytes(value)) == with_lists(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def with_lists(value: Any) -> Any:
+    """The value with a list for each tuple in it."""
+    if isinstance(value, dict):
+        return {key: with_lists(item) for key, item in value.items()}
+    return [with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def sha256(content: bytes) -> str:
     """In hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -1,5 +1,7 @@
 """A model that fails is a row; a machine that fails is not a result."""
 
+import errno
+import json
 import resource
 import signal
 import subprocess
@@ -114,8 +116,50 @@ def test_failure_of_the_machine_is_not_a_result(broken, fault):
     assert not list(workspace.folder.glob(f"r*s/{fault}/0/*"))
 
 
-def test_device_side_assert_is_the_models_failure():
-    assert not is_machine_failure(RuntimeError("CUDA error: device-side assert triggered"))
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("can't start new thread"), True),
+        (MemoryError(), True),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (OSError("360 requested and 0 written"), True),  # numpy's, of a full disk
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
+        (OSError("image file is truncated"), False),
+        (TimeoutError(), False),
+    ],
+)
+def test_only_memory_disk_and_gpu_are_failures_of_the_machine(error, expected):
+    assert is_machine_failure(error) == expected
+
+
+@pytest.mark.parametrize("verb", ["plan", "prepare", "train", "encode", "knn", "report"])
+def test_file_that_cannot_be_written_is_named(light, verb):
+    """Where folders are to be, there are files: so for every user, root too."""
+    folder, *_, file = {
+        "plan": ("plan", "plan"),
+        "prepare": ("results", "results"),
+        "train": ("runs", "runs/one/0"),
+        "encode": ("results/one/0/encode.json", "results/one/0/encode.json"),
+        "knn": ("results/one/0/knn.json", "results/one/0/knn.json"),
+        "report": ("reports", "reports/figures"),
+    }[verb]
+    stages = ["plan", "prepare", "train", "encode", "knn", "report"]
+    commands = [[v, *(["one", "0"] if v in ("train", "encode", "knn") else [])] for v in stages]
+    for command in commands[: stages.index(verb)]:
+        light.run("aebench", *command)
+    if file.endswith(".json"):
+        (light / folder).mkdir()
+    else:
+        (light / folder).write_text("in the way")
+    before = {path for path in light.folder.rglob("*") if ".aebench" not in path.parts}
+    done = light.run("aebench", *commands[stages.index(verb)], ok=False)
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"aebench: error: {verb}: ") and f"'{file}'; nothing was" in line
+    assert "machine" not in line and done.stderr.count("aebench: error") == 1
+    assert not set(light.folder.rglob("*.part")) - before
 
 
 def test_full_disk_is_not_a_result(light):
@@ -127,11 +171,12 @@ def test_full_disk_is_not_a_result(light):
 
     done = light.run("aebench", "train", "one", "0", ok=False, preexec_fn=limit)
     assert "the machine failed, not the model: OSError: [Errno 27] File too large" in done.stderr
+    assert "large: 'runs/one/0'; nothing" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(light.folder.glob("r*s/one/0/*"))
     light.run("aebench", "train", "one", "0")
     done = light.run("aebench", "encode", "one", "0", ok=False, preexec_fn=limit)
-    assert "the machine failed" in done.stderr
+    assert "the machine failed" in done.stderr and "runs/one/0" in done.stderr
     assert not list(light.folder.glob("r*s/one/0/*codes*"))
     light.run("dvc", "repro")
     assert light.rows()["one"]["status"] == "ok"
@@ -185,3 +230,26 @@ def test_file_that_registers_nothing_is_named(light):
     (light / "plugins/light.py").write_text(LIGHT.replace("@hookimpl\n", ""))
     done = light.run("aebench", "plan", ok=False)
     assert "plugins/light.py: registers nothing; decorate `register_models" in done.stderr
+
+
+FORKED = "import psutil, sys\nprint(psutil.Process().parent().cmdline(), file=sys.stderr)\n"
+# What DVC is for the server of forks: the parent of the stages.
+DVC = """
+import os, subprocess
+for _ in range(2):
+    subprocess.run(["aebench", "train", "one", "0"], env=os.environ | {"DVC_STAGE": "train"})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stages are forks on Linux alone")
+def test_long_folder_of_temporary_files_and_no_home(light, tmp_path):
+    long = tmp_path / ("t" * 160)
+    long.mkdir()
+    light.env |= {"TMPDIR": str(long), "HOME": "/proc/nowhere"}
+    (light / "plugins/light.py").write_text(FORKED + LIGHT)
+    light.run("aebench", "plan")
+    light.run("aebench", "prepare")
+    done = light.run("python", "-c", DVC)
+    servers = [line for line in done.stderr.splitlines() if "aebench.forkserver" in line]
+    assert len(servers) == 2 and str(long) in servers[0] == servers[1]
+    assert json.loads((light / "results/one/0/train.json").read_text())["status"] == "ok"

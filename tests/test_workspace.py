@@ -1,6 +1,9 @@
 """Two workspaces in one process, and files that are there whole or not at all."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -57,3 +60,74 @@ def test_outs_appear_together_or_never(tmp_path):
         outs.write(one, b"begun anew")
         np.save(outs.open(other), np.ones(3))
     assert one.read_bytes() == b"begun anew" and np.load(other).sum() == 3
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from aebench.workspace import Outs
+
+with Outs() as outs:
+    file = outs.open(Path(sys.argv[1]))
+    file.write(b"first ")
+    file.flush()
+    print("open", flush=True)
+    sys.stdin.readline()
+    file.write(b"second")
+"""
+
+
+def test_two_processes_that_write_one_file_at_once(tmp_path):
+    path = tmp_path / "file"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    other = subprocess.Popen([sys.executable, "-c", WRITER, path], **pipes)
+    assert other.stdout.readline() == "open\n"
+    with Outs() as outs:
+        outs.write(path, b"whole")
+    assert path.read_bytes() == b"whole"
+    other.communicate("go on\n")
+    assert other.returncode == 0 and path.read_bytes() == b"first second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_of_a_file_is_removed_after_a_day(tmp_path):
+    old, young, others = (tmp_path / f".{n}.part" for n in ("one.7", "one.8", "other.7"))
+    for path in (old, young, others):
+        path.write_bytes(b"half")
+    for path in (old, others):
+        os.utime(path, (0, 0))
+    with Outs() as outs:
+        outs.write(tmp_path / "one", b"1")
+    assert {path.name for path in tmp_path.iterdir()} == {"one", young.name, others.name}
+
+
+def test_plans_made_at_once(light):
+    command = [sys.executable, "-m", "aebench", "plan"]
+    for runs in (["one", "two"], ["one"]):
+        light.params(runs={run: {"model": "light"} for run in runs})
+        together = [
+            subprocess.Popen(command, cwd=light.folder, env=light.env, stderr=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        assert [process.communicate()[1] for process in together] == [b""] * 3
+        assert [process.returncode for process in together] == [0] * 3
+        assert sorted(p.name for p in (light / "plan").iterdir() if p.is_dir()) == runs
+    assert not list(light.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-5:strict"])
+def test_output_that_cannot_show_a_name(light, encoding):
+    light.apart = True
+    light.env["PYTHONIOENCODING"] = encoding
+    (light / "plugins/light.py").write_text(LIGHT.replace('"light"', '"l\u00efght"'))
+    light.params(runs={"one": {"model": "l\u00efght", "latent": 3}})
+    assert "l\\xefght    plugins/light.py" in light.run("aebench", "list").stdout
+    light.params(runs={"one": {"model": "\u65e5\u672c"}})
+    assert "unknown model '\\u65e5\\u672c'" in light.run("aebench", "plan", ok=False).stderr
+
+
+def test_folder_that_was_deleted(tmp_path):
+    command = f"rmdir {tmp_path}; {sys.executable} -m aebench train one 0"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == "aebench: error: the folder you are in was deleted; cd into another\n"
+    assert done.returncode == 1
