@@ -36,6 +36,11 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
     What a file registers is remembered until its source, or what is installed, changes.
     `build` does not train, download, print or read files. It refuses a combination with
     `raise aebench.Refused(reason)`.
+
+    An option is not called as a key of params.yaml (`channels`, `train`). Helpers are imported as
+    `from _helper import x` or `from ._helper import x`, and are part of the cache key. What the
+    file or `build` changes of the process is undone: folder, environment, sys.path, output, signal
+    handlers, torch's default dtype, threads and modes; at import random generators, too.
     """
 
 

@@ -43,6 +43,8 @@ class Model(nn.Module):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
         if self.fault == "gpu":
             raise RuntimeError("CUDA error: all CUDA-capable devices are busy")
+        if self.fault == "exit":
+            exit()
         if self.fault == "slow" and not os.path.exists("go"):
             open("training", "w").close()
             while not os.path.exists("go"):
@@ -160,6 +162,16 @@ def test_file_that_cannot_be_written_is_named(light, verb):
     assert line.startswith(f"aebench: error: {verb}: ") and f"'{file}'; nothing was" in line
     assert "machine" not in line and done.stderr.count("aebench: error") == 1
     assert not set(light.folder.rglob("*.part")) - before
+
+
+def test_model_that_ends_the_process_does_not_end_it_silently(broken):
+    workspace = broken("exit")
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    done = workspace.run("aebench", "train", "exit", "0", ok=False)
+    words = "SystemExit(None) (broken.py:30)"
+    assert f"aebench: error: train: a plug-in ended the process: {words}" in done.stderr
+    assert not list(workspace.folder.glob("r*s/exit/0/*"))
 
 
 def test_full_disk_is_not_a_result(light):

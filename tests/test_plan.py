@@ -129,6 +129,16 @@ def test_broken_plugin_is_an_error_if_used_and_a_warning_if_not(light, source, e
     assert done.stderr.startswith(f"aebench: warning: not used: {expected}")
 
 
+@pytest.mark.parametrize("default", ["{1: 2}", "[{None: 'x'}]", "{True: (1,)}"])
+def test_default_that_json_would_change_is_refused_each_time(light, default):
+    (light / "plugins/light.py").write_text(LIGHT.replace("beta=1.0", f"beta={default}"))
+    for _ in range(2):  # the second time it is remembered, as JSON
+        (line,) = refused_again(light)
+        assert (
+            line.startswith("params.yaml: runs.one.beta: got ") and "mappings (from text)" in line
+        )
+
+
 def test_duplicate_model_names_both_files(light):
     (light / "plugins/copy.py").write_text(LIGHT)
     lines = refused_again(light)
