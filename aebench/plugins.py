@@ -275,7 +275,8 @@ def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
     owner = entry.dist.name if entry.dist else package
 
     def find() -> tuple[Path, Path, str | None]:
-        spec = importlib.util.find_spec(entry.module)
+        with harmless(importing=True):  # it runs the package's `__init__`
+            spec = importlib.util.find_spec(entry.module)
         file = Path(spec.origin)  # type: ignore[union-attr, arg-type]  # it was imported before
         depth = len(entry.module.split(".")) - (file.name != "__init__.py")
         return file, file.parents[depth], package
@@ -335,28 +336,31 @@ CALLABLE = "allowed: a function or a class"
 
 
 def activated(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The plug-in's function: it finds its helpers, and what it changes of the process is undone.
-
-    RuntimeError where it ends the process.
-    """
+    """The plug-in's function, which finds its helpers when it is called and is `harmless`."""
 
     def call(*args: Any, **options: Any) -> Any:
         plugin.activate()
-        try:
-            with restored():
-                return function(*args, **options)
-        except (Exception, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            raise RuntimeError(f"ended the process: {error!r}").with_traceback(
-                error.__traceback__
-            ) from None
+        with harmless():
+            return function(*args, **options)
 
     return call
 
 
+@contextlib.contextmanager
+def harmless(importing: bool = False) -> Iterator[None]:
+    """What a plug-in's code changes of the process is undone; RuntimeError where it ends it."""
+    try:
+        with restored(importing):
+            yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        text = f"ended the process: {error!r}"
+        raise RuntimeError(text).with_traceback(error.__traceback__) from None
+
+
 def seeded_by_aebench(plugin: Plugin, build: Callable[..., Any]) -> Callable[..., Any]:
-    """The builder, which is told of where it seeds torch: runs of several seeds start alike."""
+    """The builder; a line is said where it seeds torch itself."""
 
     def call(*args: Any, **options: Any) -> Any:
         seed = torch_seed()

@@ -142,7 +142,7 @@ version = "1.0"
 [project.entry-points.aebench]
 far = "far_models.plugin"
 """,
-    "far_models/__init__.py": "",
+    "far_models/__init__.py": "import os\nos.chdir('/')\n",
     "far_models/plugin.py": "from far_models import widths\n"
     + LIGHT.replace('"light"', '"far"')
     .replace("latent, beta", "latent, beta")
@@ -159,7 +159,8 @@ def test_installed_package_is_a_plugin_and_its_helpers_count(light, tmp_path):
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", site, tmp_path / "package"], check=True, capture_output=True)
-    light.env["PYTHONPATH"] = str(site)
+    more = os.environ.get("PYTHONPATH", "")
+    light.env["PYTHONPATH"] = f"{site}{os.pathsep}{more}".rstrip(os.pathsep)
     light.params(runs={"one": {"model": "light"}, "two": {"model": "far"}})
     assert "far-models: far_models.plugin" in light.run("aebench", "list").stdout
     light.run("aebench", "plan")

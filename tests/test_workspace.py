@@ -19,7 +19,8 @@ from aebench.stages.train import train
 from aebench.workspace import Outs, Workspace
 
 HELPED = (
-    "from _width import WIDTH\nfrom _far.width import FAR\nassert FAR == WIDTH\n"
+    "from _width import WIDTH\nfrom _far.width import FAR\nfrom . import _width\n"
+    "from ._far.width import FAR as NEAR\nassert FAR == WIDTH == NEAR == _width.WIDTH\n"
     + LIGHT.replace(
         "nn.Linear(pixels, latent)", "nn.Linear(pixels, WIDTH), nn.Linear(WIDTH, latent)"
     )
