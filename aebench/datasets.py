@@ -1,7 +1,6 @@
 """Images of every source -> arrays in an order that depends on their content alone."""
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aebench.errors import AebenchError, failure_reason, first_line
+from aebench.errors import AebenchError, failure_reason, first_line, is_machine_failure
 from aebench.folders import composed, image_folder, is_utf8, printable
 from aebench.images import convert, read_arrays
 
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 10  # test images whose reconstructions the report shows
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
-
-
-# Of an OSError: the machine's, not the plug-in's.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass
@@ -111,11 +106,10 @@ def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
     with contextlib.suppress(OSError):  # `digits` needs no folder; who does will say so
         root.mkdir(parents=True, exist_ok=True)
     try:
-        with contextlib.chdir("."):  # and back, wherever it goes
-            loaded = dataset.load(root)
+        loaded = dataset.load(root)
     except AebenchError:
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise AebenchError(f"{where}: {load_fault(error, root / plan.dataset)}") from None
     check_dataset(where, loaded)
     names = [str(name) for name in loaded["classes"]]
@@ -141,21 +135,15 @@ def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
     return Source(splits, [names[i] for i in order], [])
 
 
-def load_fault(error: BaseException, folder: Path) -> str:
+def load_fault(error: Exception, folder: Path) -> str:
     """Why `load` failed, and what to do. A failure of the machine is raised again instead."""
     network = is_download_failure(error)
-    if isinstance(error, SystemExit):
-        return f"load ended the program (exit({error.code})); it is to return or to raise"
-    if isinstance(error, OSError) and (network or error.errno not in DISK):
-        reason = f"{type(error).__name__}: {first_line(error)}"
-    else:
-        assert isinstance(error, Exception)
-        reason = failure_reason(error)
-    if isinstance(error, OSError) and not network:
-        root = folder.parent
-        if os.access(root, os.W_OK):
-            return reason
-        return f"{reason}; {root} cannot be written: set AEBENCH_DATA to a folder that can"
+    if is_machine_failure(error) and not network:
+        raise error
+    of_files = isinstance(error, OSError)
+    reason = f"{type(error).__name__}: {first_line(error)}" if of_files else failure_reason(error)
+    if of_files and not network and not os.access(root := folder.parent, os.W_OK):
+        reason += f"; {root} cannot be written: set AEBENCH_DATA to a folder that can"
     if network or isinstance(error, RuntimeError):  # torchvision's, of a download
         reason += (
             f"; if it is to be downloaded, check the network, or put its images into "
@@ -164,7 +152,7 @@ def load_fault(error: BaseException, folder: Path) -> str:
     return reason
 
 
-def is_download_failure(error: BaseException) -> bool:
+def is_download_failure(error: Exception) -> bool:
     """Whether the network failed: urllib's and the sockets' errors are OSErrors without a file."""
     import urllib.error
 

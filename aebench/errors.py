@@ -67,7 +67,7 @@ def is_machine_failure(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
-def failure_reason(error: Exception) -> str:
+def failure_reason(error: BaseException) -> str:
     """The one-line reason of a failed row. What is not the model's failure is raised again.
 
     That is one of the machine, and a file that aebench itself could not use.
@@ -80,6 +80,8 @@ def failure_reason(error: Exception) -> str:
         return f"refused: {first_line(error)}"
     if isinstance(error, Failure):
         return first_line(error)
+    if isinstance(error, SystemExit):
+        return f"ended the process: {error!r}{where}"
     return f"{type(error).__name__}: {first_line(error)}{where}"
 
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from aebench.errors import AebenchError, nearest
 from aebench.fingerprint import stage_fingerprint

@@ -21,7 +21,7 @@ from typing import Any
 import pluggy
 
 from aebench import hookspecs
-from aebench.errors import AebenchError, author_line, first_line
+from aebench.errors import AebenchError, Failure, author_line, first_line
 from aebench.fingerprint import import_closure, module_fingerprint, source_hash
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
@@ -348,15 +348,14 @@ def activated(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., Any
 
 @contextlib.contextmanager
 def harmless(importing: bool = False) -> Iterator[None]:
-    """What a plug-in's code changes of the process is undone; RuntimeError where it ends it."""
+    """What a plug-in's code changes of the process is undone; Failure where it ends it."""
     try:
         with restored(importing):
             yield
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
-        text = f"ended the process: {error!r}"
-        raise RuntimeError(text).with_traceback(error.__traceback__) from None
+        raise Failure(f"ended the process: {error!r}{author_line(error)}") from None
 
 
 def seeded_by_aebench(plugin: Plugin, build: Callable[..., Any]) -> Callable[..., Any]:

@@ -387,7 +387,7 @@ def register_datasets(register):
             "return dict(train=(i * 0, l), test=(i * 0, l), classes=c)",
             "all images are the sa",
         ),
-        ("exit(3)", "load ended the program (exit(3))"),
+        ("exit(3)", "ended the process: SystemExit(3) ("),
         (
             "open('/nowhere/mine.npz')",
             "FileNotFoundError: [Errno 2] No such f",

@@ -377,8 +377,8 @@ def test_a_model_that_seeds_itself_is_told(plain):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("exit()", "RuntimeError: ended the process: SystemExit(None) (light.py:4)"),
-        ("import sys; sys.exit(3)", "RuntimeError: ended the process: SystemExit(3) (light.py:4)"),
+        ("exit()", "ended the process: SystemExit(None) (light.py:4)"),
+        ("import sys; sys.exit(3)", "ended the process: SystemExit(3) (light.py:4)"),
         ("raise GeneratorExit('x')", "ended the process: GeneratorExit('x') (light.py:4)"),
         ("open('nosuch.pt')", "No such file or directory: 'nosuch.pt' (light.py:4)"),
         ("import os; os.listdir('setup.py')", "directory: 'setup.py' (light.py:4)"),

@@ -53,7 +53,7 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
         try:
             found = computed(workspace, run, seed, plan, meta, outs)
             print(f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB", flush=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found = {"status": f"failed: {failure_reason(error)}"}
             print(f"aebench: encode {run} {seed}: {found['status']}", file=sys.stderr)
             for path in out_paths(workspace, run, seed).values():

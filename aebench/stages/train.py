@@ -56,7 +56,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
         result = computed(model, plan, meta, images, seed)
         weights, found = result.weights, figures(result)
         how = vars(result.how)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         status = f"failed: {failure_reason(error)}"
         print(f"aebench: train {run} {seed}: {status}", file=sys.stderr)
     threads = torch.get_num_threads()
