@@ -79,7 +79,7 @@ def measured(run: str, backend: str) -> dict:
         bank, queries = (np.load(path) for path in paths)
     if (len(bank), len(queries)) != (50_000, 10_000):
         sys.exit(f"{run}: its codes are of other images; run `dvc repro`")
-    BACKENDS[backend](bank[:1], queries[:1], 1)  # imports and starts threads
+    search(bank[:1], queries[:1], 1, backend)  # imports and starts threads
     start = time.perf_counter()
     neighbours = search(bank, queries, K, backend)
     seconds = time.perf_counter() - start

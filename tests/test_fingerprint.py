@@ -518,12 +518,8 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         {"encode", "report"},
     ),
     "the vote": ("evaluation/vote.py", "np.argmax(votes", "np.argmin(votes", {"knn"}),
-    "default of the search": (
-        "evaluation/search.py",
-        "extra: int = EXTRA",
-        "extra: int = 0",
-        {"knn"},
-    ),
+    "candidates of the search": ("evaluation/search.py", "EXTRA = 16", "EXTRA = 0", {"knn"}),
+    "equal codes": ("evaluation/distinct.py", "block += 0.0", "block += 1.0", {"knn"}),
     "directions dropped": (
         "evaluation/latent_space.py",
         "NEGLIGIBLE = 1e-6",

@@ -7,7 +7,7 @@ import numpy as np
 
 from aebench.evaluation.latent_space import METRICS, BankStatistics, bank_statistics, latent_health
 from aebench.evaluation.probe import probe
-from aebench.evaluation.search import BACKENDS, search
+from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
 from aebench.timing import Stopwatch, Usage
 
@@ -75,7 +75,7 @@ def neighbours(
     move = METRICS[metric]
     near, asked = move(bank, False, found), move(queries, True, found)
     # Once for nothing: scikit-learn takes 2 s to import, FAISS's first search starts threads.
-    BACKENDS[backend](near[:1], asked[:1], 1)
+    search(near[:1], asked[:1], 1, backend)
     stopwatch = Stopwatch()
     indices = search(near, asked, k, backend)
     return indices, stopwatch.read()

@@ -1,0 +1,188 @@
+"""Search is exact at every scale and among equal codes."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import SMALL, make
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_knn import BACKENDS, reference
+
+from aebench.evaluation import search
+from aebench.evaluation.distinct import distinct
+from aebench.evaluation.latent_space import METRICS, bank_statistics
+from aebench.evaluation.search import search as searched
+
+BANK, QUERIES = 300, 40
+
+
+def gaussian(random, count, floats=6):
+    return random.standard_normal((count, floats))
+
+
+def noisy_words(random, count, number=3):
+    """Codewords that are equal but for float32's last digits."""
+    found = np.random.default_rng(1).standard_normal((number, 6))[
+        random.integers(number, size=count)
+    ]
+    return found * (1 + 1e-7 * random.standard_normal(found.shape))
+
+
+def far_apart(random, count):
+    """Two groups, whose distance eats all digits of those inside the one."""
+    return gaussian(random, count) * 1e-20 + 1e15 * random.integers(2, size=(count, 1))
+
+
+KINDS = {
+    "1e-25": lambda random, count: gaussian(random, count) * 1e-25,
+    "1e19": lambda random, count: gaussian(random, count) * 1e19,
+    "subnormal": lambda random, count: gaussian(random, count) * 1e-43,
+    "largest": lambda random, count: np.tanh(gaussian(random, count)) * 3.4e38,
+    "dimensions": lambda random, count: gaussian(random, count) * np.logspace(-44, 38, 6),
+    "rows": lambda random, count: (
+        gaussian(random, count) * 10.0 ** random.integers(-44, 38, size=(count, 1))
+    ),
+    "far apart": far_apart,
+    "far from 0": lambda random, count: 1e30 * (1 + 1e-6 * gaussian(random, count)),
+    "equal": lambda random, count: np.full((count, 6), 0.3),
+    "words": lambda random, count: np.eye(6)[random.integers(6, size=count)],
+    "half zeros": lambda random, count: (
+        gaussian(random, count) * random.integers(2, size=(count, 1))
+    ),
+    "signed zeros": lambda random, count: random.choice([-0.0, 0.0, 1.0], size=(count, 6)),
+    "binary": lambda random, count: random.integers(2, size=(count, 9)),
+    "noisy words": noisy_words,
+    "one noisy word": lambda random, count: noisy_words(random, count, 1),
+    "at the centre": lambda random, count: (
+        np.sin(gaussian(random, count)) if count == BANK else 1e-9 * gaussian(random, count)
+    ),
+}
+
+
+def drawn(kind, bank=BANK, queries=QUERIES):
+    random = np.random.default_rng(0)
+    return tuple(KINDS[kind](random, count).astype(np.float32) for count in (bank, queries))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_neighbours_are_those_of_float64(kind, backend):
+    bank, queries = drawn(kind)
+    for k in (1, 10, 50):
+        assert (searched(bank, queries, k, backend) == reference(bank, queries, k)).all(), k
+
+
+FLOAT = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=150, deadline=None, database=None, derandomize=True)
+@given(
+    elements=st.lists(FLOAT, min_size=1, max_size=5),
+    exponents=st.lists(st.integers(-40, 0), min_size=1, max_size=4),
+    floats=st.integers(1, 5),
+    k=st.integers(1, 80),
+    backend=st.sampled_from(BACKENDS),
+)
+def test_codes_of_any_few_numbers_are_searched_exactly(elements, exponents, floats, k, backend):
+    """Ties, zeros of both signs, and every scale at once."""
+    random = np.random.default_rng(len(elements))
+    size = (120, floats)
+    codes = random.choice(np.float32(elements), size=size)
+    codes = codes * np.float32(10) ** random.choice(np.float32(exponents), size=size)
+    bank, queries = codes[:100], codes[100:]
+    assert (searched(bank, queries, k, backend) == reference(bank, queries, k)).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("exponent", [-100, 100])
+def test_powers_of_two_keep_the_neighbours(metric, exponent):
+    random = np.random.default_rng(0)
+    bank, queries = (gaussian(random, n).astype(np.float32) for n in (BANK, QUERIES))
+    found = []
+    for scale in (1, np.float32(2.0**exponent)):
+        shape = bank_statistics(bank * scale)
+        near, asked = (METRICS[metric](a * scale, q, shape) for q, a in enumerate((bank, queries)))
+        found.append(searched(near, asked, 20, "faiss"))
+    assert (found[0] == found[1]).all()
+
+
+@pytest.mark.parametrize("kind", ["noisy words", "binary", "at the centre", "half zeros"])
+def test_ties_are_not_ranked_by_the_whole_bank(kind, monkeypatch):
+    """What is ranked in float64 does not grow with the number of codes that tie."""
+    ranked = []
+    original = search.squared_distances
+
+    def counting(bank, queries):
+        found = original(bank, queries)
+        ranked.append(found.size)
+        return found
+
+    monkeypatch.setattr(search, "squared_distances", counting)
+    bank, queries = drawn(kind, 20_000, 500)
+    searched(bank, queries, 10, "faiss")
+    assert sum(ranked) < 500 * 300
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_large_codes_are_searched_in_parts(backend, monkeypatch):
+    monkeypatch.setattr(search, "BANK", 6 * 70)
+    monkeypatch.setattr(search, "QUERIES", 6 * 9)
+    monkeypatch.setattr(search, "PRODUCTS", 6 * 30)
+    for kind in ("1e19", "noisy words", "half zeros"):
+        bank, queries = drawn(kind)
+        for k in (3, 100):
+            assert (searched(bank, queries, k, backend) == reference(bank, queries, k)).all()
+
+
+def test_pixels_are_searched_as_they_are():
+    random = np.random.default_rng(0)
+    bank, queries = (random.integers(0, 256, (n, 30), np.uint8) for n in (BANK, QUERIES))
+    bank[::7] = bank[3]
+    expected = reference(bank, queries, 20)
+    for codes in (bank, bank.astype(np.float32)):
+        assert (searched(codes, queries.astype(codes.dtype), 20, "faiss") == expected).all()
+
+
+def test_rows_of_one_hash_stay_apart(monkeypatch):
+    monkeypatch.setattr(
+        "aebench.evaluation.distinct.row_hashes", lambda codes: np.zeros(len(codes), np.uint64)
+    )
+    bank, queries = drawn("words")
+    assert len(distinct(bank)) > 1
+    assert (searched(bank, queries, 60, "faiss") == reference(bank, queries, 60)).all()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A workspace of one run whose codes a test writes."""
+    params = SMALL[: SMALL.index("runs:")] + "runs:\n  pixels:\n    model: pixels\n"
+    workspace = make(tmp_path_factory.mktemp("search") / "workspace", params)
+    for stage in (["plan"], ["prepare"], ["train", "pixels", "0"], ["encode", "pixels", "0"]):
+        workspace.run("aebench", *stage)
+    return workspace
+
+
+def knn(workspace, codes):
+    """knn.json and the predictions of these codes in place of the run's."""
+    for split, array in codes.items():
+        np.save(workspace / f"runs/pixels/0/{split}_codes.npy", array)
+    workspace.run("aebench", "knn", "pixels", "0")
+    found = json.loads((workspace / "results/pixels/0/knn.json").read_text())
+    return found, np.load(workspace / "results/pixels/0/outcomes.npy")["prediction"]
+
+
+def test_the_stage_does_not_see_the_scale(prepared):
+    random = np.random.default_rng(0)
+    codes = {split: gaussian(random, n).astype(np.float32) for split, n in COUNTS.items()}
+    found, predictions = knn(prepared, codes)
+    for exponent in (-90, 70):
+        scaled = {split: array * np.float32(2.0**exponent) for split, array in codes.items()}
+        again, others = knn(prepared, scaled)
+        assert (predictions == others).all()
+        for key in ("panel", "probe_accuracy", "collapsed_dimensions"):
+            assert again[key] == found[key], key
+        assert again["effective_rank"] == pytest.approx(found["effective_rank"])
+
+
+COUNTS = {"train": 1438, "test": 359}
