@@ -1,4 +1,4 @@
-"""Search is exact at every scale and among equal codes."""
+"""Search is exact at every scale and among equal codes; more floats than images are no matter."""
 
 import json
 
@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_knn import BACKENDS, reference
 
-from aebench.evaluation import search
+from aebench.evaluation import latent_space, search
 from aebench.evaluation.distinct import distinct
-from aebench.evaluation.latent_space import METRICS, bank_statistics
+from aebench.evaluation.latent_space import METRICS, bank_statistics, latent_health, whitened
 from aebench.evaluation.search import search as searched
 
 BANK, QUERIES = 300, 40
@@ -186,3 +186,67 @@ def test_the_stage_does_not_see_the_scale(prepared):
 
 
 COUNTS = {"train": 1438, "test": 359}
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40)])
+def test_fewer_images_than_floats_give_the_same_figures(shape):
+    """Against the singular values, whichever matrix was taken."""
+    random = np.random.default_rng(0)
+    bank = (gaussian(random, *shape) * np.linspace(0.1, 3, shape[1])).astype(np.float32)
+    bank[:, 5] = 0.5
+    queries = gaussian(random, 7, shape[1]).astype(np.float32)
+    found = bank_statistics(bank)
+    centred = bank - bank.mean(axis=0, dtype=np.float64)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    kept = singular > 1e-3 * singular[0]
+    shares = singular[kept] / singular[kept].sum()
+    health = latent_health(bank, found)
+    assert health["effective_rank"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    assert health["collapsed_dimensions"] == 1
+    whiten = directions[kept].T / singular[kept] * np.sqrt(len(bank))
+    for codes in (bank, queries):
+        expected = (codes - bank.mean(axis=0, dtype=np.float64)) @ whiten
+        products = whitened(codes, found)
+        assert products.shape == expected.shape
+        assert products @ products.T == pytest.approx(expected @ expected.T, rel=1e-4, abs=1e-3)
+
+
+def test_what_is_too_large_to_whiten_is_blank_and_says_so(prepared, monkeypatch):
+    monkeypatch.setattr(latent_space, "LARGEST", 63)
+    nothing = {split: np.empty((0, 64), np.float32) for split in COUNTS}  # the pixels themselves
+    found, _ = knn(prepared, nothing)
+    assert found["status"] == "ok" and found["panel"]["cosine"]["10"] > 0.9
+    assert set(found["panel"]["whitened-cosine"].values()) == {None}
+    assert found["probe_accuracy"] is None and found["effective_rank"] is None
+    assert found["collapsed_dimensions"] == 3
+    assert found["note"].startswith("1,438 training codes of 64 floats are too many of both")
+    prepared.run("aebench", "report")
+    assert f"pixels: {found['note']}." in (prepared / "reports/report.md").read_text()
+    prepared.params(knn={"k": 10, "metric": "whitened-cosine", "backend": "faiss"})
+    prepared.run("aebench", "plan")
+    prepared.run("aebench", "knn", "pixels", "0")
+    record = json.loads((prepared / "results/pixels/0/knn.json").read_text())
+    assert record["status"] == f"failed: knn.metric whitened-cosine: {found['note']}"
+
+
+def test_few_large_images_go_through_all_stages(tmp_path, folder_data):
+    folder_data(sizes=((256, 256),), count=4)  # 24 for training, 8 for tests
+    params = SMALL[: SMALL.index("runs:")] + "runs:\n  pca:\n    model: pca\n"
+    params = params.replace("dataset: digits", "dataset: pets").replace("k: 10", "k: 3")
+    workspace = make(tmp_path / "workspace", params + "  pixels:\n    model: pixels\n")
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    for run in ("pca", "pixels"):
+        for stage in ("train", "encode", "knn"):
+            workspace.run("aebench", stage, run, "0")
+    workspace.run("aebench", "report")
+    rows = workspace.rows()
+    assert rows["pca"]["note"] == "the data has rank 23: the other codes are 0"
+    images = (np.load(workspace / f"data/prepared/{s}_images.npy") / 255 for s in COUNTS)
+    train, test = (array.reshape(len(array), -1) for array in images)
+    mean = train.mean(axis=0)
+    axes = np.linalg.svd(train - mean, full_matrices=False)[2][:23]
+    decoded = np.clip((test - mean) @ axes.T @ axes + mean, 0, 1)
+    assert float(rows["pca"]["mse"]) == pytest.approx(np.square(decoded - test).mean(), rel=1e-4)
+    assert all(float(row["effective_rank"]) > 1 for row in rows.values())
+    assert all(row["accuracy_whitened_cosine_k5"] for row in rows.values())

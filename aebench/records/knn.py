@@ -33,6 +33,7 @@ class KnnRecord(StageResult):
     collapsed_dimensions: int | None = None
     norm_coefficient_of_variation: float | None = None
     panel: dict[str, dict[str, float | None]] = {}  # metric -> k -> accuracy
+    note: str | None = internal(None)  # which figures are left out, and why
     timing: Timing = Timing()
     provenance: Provenance
 

@@ -214,6 +214,7 @@ def row(
         "openblas_coretype": knn.provenance.openblas_coretype,
         **versions(train.provenance, knn.provenance),
         "date": train.provenance.date,
+        "note": "; ".join(filter(None, (train.note, knn.note))) or None,
     }
     return {key: found[key] for key in FIRST} | found
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, Failure
 from aebench.records.knn import KnnRecord
 from aebench.records.plan import KnnPlan
 from aebench.records.prepare import Prepared
@@ -40,11 +40,14 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
     needed(codes, f"aebench encode {run} {seed}")
     with Outs() as outs:
         outcomes_path = workspace.result_path(run, seed, "outcomes.npy")
-        if codes.stat().st_size == 0:
-            found: dict[str, Any] = {"status": "failed: no codes"}
+        try:
+            if codes.stat().st_size == 0:
+                raise Failure("no codes")
+            found, outcomes = computed(workspace, run, seed, plan, meta)
+        except Failure as failure:
+            found: dict[str, Any] = {"status": f"failed: {failure}"}
             outs.write(outcomes_path, b"")
         else:
-            found, outcomes = computed(workspace, run, seed, plan, meta)
             print(
                 f"{run}: accuracy {found['accuracy']:.2%}, {found['knn_seconds']:.2f} s", flush=True
             )
@@ -102,6 +105,7 @@ def computed(
         "query_seconds": result.query_seconds,
         "bank_bytes": result.bank_bytes,
         "panel": result.panel,
+        "note": result.note,
         "timing": facts([result.used]),
         **result.health,
     }, outcomes
