@@ -3,7 +3,6 @@
 import math
 
 import torch
-from scipy.linalg import eigh
 from torch import nn
 
 from aebench import hookimpl
@@ -49,6 +48,8 @@ def from_covariance(batches):
 
 def from_products(batches, count, latent):
     """The same of the `latent` largest, from the images' products (count, count): more pixels."""
+    from scipy.linalg import eigh  # 0.1 s to import
+
     mean = sum(images.flatten(1).sum(0, dtype=torch.float64) for images in batches) / count
     products = torch.zeros(count, count, dtype=torch.float64)
     i = 0
