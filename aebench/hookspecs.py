@@ -29,8 +29,12 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
       whatever it is called. Set it on the class, so that a run that failed has it, too.
 
     All state is in parameters and buffers of their final shapes: later stages build the model again
-    and load them. Weights are to be initialised with torch's global random generator: it is seeded
-    per run. The model may be moved to a GPU, with the channels of its maps last (`flatten` and
+    and load them, and what it then computes must be equal, bit for bit. In eval mode the halves
+    draw no random numbers and change nothing that they keep. They get copies of the images: to work
+    in place is allowed. Weights are to be initialised with the global random generators of torch,
+    NumPy or Python: they are seeded per run. The contract is checked on some training images,
+    before training on a build of its own (so a model may take scales from the first batch it sees)
+    and after it; `aebench/models/contract.py` has each check. The model may be moved to a GPU, with the channels of its maps last (`flatten` and
     `reshape`, not `view`), and `loss` run under bfloat16 autocast: what it creates goes to
     `images.device`, and what needs float32 is called on `.float()`.
     What a file registers is remembered until its source, or what is installed, changes.
