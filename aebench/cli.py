@@ -39,7 +39,8 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what a terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     if arguments and arguments[0] in PER_RUN:  # those that compute in threads, and are timed
-        decide()
+        # Not knn's: NumPy's threads come from the first, on whose core they would all be.
+        decide(bind=arguments[0] != "knn")
     if "DVC_STAGE" in os.environ:
         chain = up_to_dvc()
         threading.Thread(target=end_with_dvc, args=(chain,), daemon=True).start()

@@ -59,8 +59,8 @@ def run_in_fork(module: str, arguments: list[str], dvc: int) -> int | None:
 
 def connect(module: str, dvc: int) -> socket.socket | None:
     """A connection to the server of the DVC process, which is started if need be."""
-    # How threads wait is read when torch is imported: a server for either way.
-    kind = "-passive" if policy() == "passive" else ""
+    # How threads wait is read when torch is imported: a server for each way.
+    kind = {"passive": "-passive", "passive, bound": "-bound"}.get(policy(), "")
     path = Path(tempfile.gettempdir(), f"aebench-{os.getuid()}-{dvc}{kind}", "socket")
     server: subprocess.Popen[bytes] | None = None
     while server is None or server.poll() is None:

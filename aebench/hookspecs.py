@@ -34,9 +34,11 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
     in place is allowed. Weights are to be initialised with the global random generators of torch,
     NumPy or Python: they are seeded per run. The contract is checked on some training images,
     before training on a build of its own (so a model may take scales from the first batch it sees)
-    and after it; `aebench/models/contract.py` has each check. The model may be moved to a GPU, with the channels of its maps last (`flatten` and
-    `reshape`, not `view`), and `loss` run under bfloat16 autocast: what it creates goes to
-    `images.device`, and what needs float32 is called on `.float()`.
+    and after it; `aebench/models/contract.py` has each check.
+
+    The model may be moved to a GPU, with the channels of its maps last (`flatten` and `reshape`,
+    not `view`), and `loss` run under bfloat16 autocast: what it creates goes to `images.device`,
+    and what needs float32 is called on `.float()`.
     What a file registers is remembered until its source, or what is installed, changes.
     `build` does not train, download, print or read files. It refuses a combination with
     `raise aebench.Refused(reason)`.

@@ -2,25 +2,36 @@
 
 Spinning, their default, is faster on cores that nobody else wants. Beside a neighbour a spinning
 thread keeps the core that the one it waits for needs, and training takes several times as long.
-torch, FAISS and scikit-learn each bring an OpenMP of their own, which reads the environment when it
-is loaded: so it is decided first, and holds for the process. No result's bits depend on it.
+Sleeping is not enough: whom the system wakes on the core of its waker it lets take turns with it,
+while oneDNN's kernels spin by themselves until all threads are there. Two trainings at once took
+more than 25 s an epoch so, 0.9 s with each thread bound to a core of its own (cnn, 2,500 images,
+AMX, 2 cores; benchmarks/neighbour.txt). torch, FAISS and scikit-learn each bring an OpenMP of their
+own, which reads the environment when it is loaded: so it is decided first, and holds for the
+process. No result's bits depend on it.
 """
 
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-# GNU's and LLVM's both know the first. A user's own value of any of them stays.
-SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# A user's own value of any of them stays, and nothing is decided.
+SETTINGS = (
+    *("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"),
+    *("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"),
+)
 GLANCE = 0.005  # seconds: an idle machine is seen in these, 500 readings
 WINDOW = 0.05  # seconds in which others' CPU time is counted: 5 of the system's ticks
 NOTICED = 0.5  # cores of others: less is within the ticks' error
 
 
-def decide() -> None:
+def decide(bind: bool) -> None:
     """Let the threads of this process and of its children sleep where others want their cores.
+
+    `bind`: and keep them from sharing one, where there are as many as cores. That binds the first
+    thread, too, whose children then share its core: not for what computes beside OpenMP.
 
     Linux alone tells that. Before torch, FAISS and scikit-learn are imported.
     """
@@ -28,25 +39,47 @@ def decide() -> None:
         return
     cpus = os.sched_getaffinity(0)
     try:
-        quietly = crowded(threads(len(cpus)), cpus)
+        if not crowded(threads(len(cpus)), cpus):
+            return
+        # Of fewer threads than CPUs several processes would be bound to the same.
+        if bind and threads(len(cpus)) >= len(cpus):
+            os.environ |= {"OMP_PLACES": places(cpus), "OMP_PROC_BIND": "TRUE"}
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     except (OSError, ValueError, LookupError):
         return  # it does not tell here
-    if quietly:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def policy() -> str:
-    """`spin`, the default of the libraries; `passive`; or what the user has set."""
-    found = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
-    if [setting.casefold() for setting in found] == ["omp_wait_policy=passive"]:
-        return "passive"
-    return ", ".join(found) or "spin"
+    """`spin`, the default of the libraries; `passive`; `passive, bound`; or the user's own."""
+    found = {name: os.environ[name] for name in SETTINGS if name in os.environ}
+    if found.get("OMP_WAIT_POLICY", "").casefold() == "passive":
+        if len(found) == 1:
+            return "passive"
+        if found.keys() == {"OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES"}:
+            return "passive, bound"
+    return ", ".join(f"{name}={value}" for name, value in found.items()) or "spin"
 
 
 def threads(cpus: int) -> int:
     """How many OpenMP will start."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) else cpus
+
+
+def places(cpus: Collection[int], root: Path = Path("/")) -> str:
+    """The CPUs in the order in which threads take them: `{0},{2},{1},{3}`, one of each core first.
+
+    torch starts as many threads as there are cores, which may be half of the CPUs.
+    """
+    before: Counter[tuple[str, str]] = Counter()  # of each core
+    order = []
+    for cpu in sorted(cpus):
+        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        package, core = (topology / name for name in ("physical_package_id", "core_id"))
+        place = package.read_text(), core.read_text()
+        order.append((before[place], cpu))
+        before[place] += 1
+    return ",".join(f"{{{cpu}}}" for _, cpu in sorted(order))
 
 
 def crowded(threads: int, cpus: Collection[int], root: Path = Path("/")) -> bool:

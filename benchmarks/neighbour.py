@@ -5,13 +5,15 @@
 
 Seconds of an epoch of cnn on 2,500 images, each training a process of its own (3 epochs, the first
 is not timed): alone, beside a process that keeps one core busy, and two at once, of which the mean.
-"spinning" is libgomp's default (GOMP_SPINCOUNT=300000), "passive" OMP_WAIT_POLICY=PASSIVE, "chosen"
-what aebench decides. The three alternate, in as many rounds as 7 minutes hold. It takes a quiet
-machine: what else computes is in all of them.
+"spinning" is libgomp's default (GOMP_SPINCOUNT=300000), "passive" OMP_WAIT_POLICY=PASSIVE, "bound"
+that and a core for each thread, "chosen" what aebench decides. They alternate, in as many rounds as
+7 minutes hold; a training of more than a minute is ended. It takes a quiet machine: what else
+computes is in all of them.
 """
 
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,12 +31,13 @@ from ruamel.yaml import YAML
 from aebench.records.prepare import Prepared
 from aebench.workspace import Workspace
 
-IMAGES, EPOCHS, SECONDS = 2500, 3, 420
+IMAGES, EPOCHS, SECONDS, LONGEST = 2500, 3, 420, 60
 HERE = Path(__file__).parent.parent
 SITUATIONS = ("alone", "beside one busy loop", "two at once")
 SETTINGS = {
     "spinning": {"GOMP_SPINCOUNT": "300000"},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "bound": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_PROC_BIND": "TRUE"},
     "chosen": {},
 }
 PLUGIN = """\
@@ -53,7 +56,10 @@ def register_datasets(register):
 
 
 class Training(NamedTuple):
-    """Median seconds of an epoch, how its threads waited, whether it was marked contended."""
+    """Median seconds of an epoch, how its threads waited, whether it was marked contended.
+
+    Infinite seconds where it was ended.
+    """
 
     seconds: float
     policy: str
@@ -83,12 +89,13 @@ def main() -> None:
 
 def row(
     situation: str, found: dict[tuple[str, str], list[list[Training]]]
-) -> dict[str, str | float]:
+) -> dict[str, str]:
     """A line of the table."""
-    seconds = {
-        f"{setting}, s": median([mean(t.seconds for t in one) for one in found[situation, setting]])
-        for setting in SETTINGS
-    }
+    seconds = {}
+    for setting in SETTINGS:
+        found_here = median([mean(t.seconds for t in one) for one in found[situation, setting]])
+        too_long = f"> {LONGEST / EPOCHS:.0f}"
+        seconds[f"{setting}, s"] = f"{found_here:.2f}" if math.isfinite(found_here) else too_long
     chosen = [training for one in found[situation, "chosen"] for training in one]
     policies = Counter(training.policy for training in chosen)
     return {
@@ -147,9 +154,12 @@ def trainings(folders: list[Path], situation: str, setting: dict[str, str]) -> l
         for folder in folders[: 1 + (situation == "two at once")]
     ]
     try:
+        begin = time.perf_counter()
         for process in running:
-            if process.wait():
+            if process.wait(LONGEST - time.perf_counter() + begin):
                 sys.exit(f"{' '.join(command)}: ended with status {process.returncode}")
+    except subprocess.TimeoutExpired:
+        return [Training(math.inf, "ended", True)] * len(running)
     finally:
         for process in (neighbour, *running):
             process.kill()

@@ -137,6 +137,43 @@ def test_own_time_is_no_neighbour(machine, monkeypatch):
     assert not machine.crowded() and machine.windows == 1
 
 
+@pytest.mark.parametrize(
+    ("siblings", "expected"),
+    [
+        ({0: 0, 1: 1, 2: 2, 3: 3}, "{0},{1},{2},{3}"),
+        ({0: 0, 1: 0, 2: 1, 3: 1}, "{0},{2},{1},{3}"),  # two CPUs a core, side by side
+        ({0: 0, 1: 1, 2: 0, 3: 1}, "{0},{1},{2},{3}"),  # or far from one another
+        ({2: 1, 3: 1, 7: 3}, "{2},{7},{3}"),
+    ],
+)
+def test_threads_go_to_a_core_each_first(tmp_path, siblings, expected):
+    for cpu, core in siblings.items():
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        (folder / "physical_package_id").write_text("0\n")
+        (folder / "core_id").write_text(f"{core}\n")
+    assert waiting.places(siblings, tmp_path) == expected
+
+
+@linux
+@pytest.mark.parametrize(
+    ("threads", "bind", "expected"),
+    [
+        ("", True, "passive, bound"),
+        ("2", True, "passive, bound"),
+        ("1", True, "passive"),  # others of one thread would be bound to the same core
+        ("2", False, "passive"),
+    ],
+)
+def test_threads_are_bound_where_they_fill_the_cores(monkeypatch, threads, bind, expected):
+    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": threads})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(waiting, "places", lambda cpus: "{0},{1}")
+    monkeypatch.setattr(waiting, "crowded", lambda threads, cpus: True)
+    waiting.decide(bind)
+    assert waiting.policy() == expected
+
+
 @linux
 def test_the_users_own_setting_stays(monkeypatch):
     monkeypatch.setattr(waiting, "crowded", lambda threads, cpus: True)
@@ -144,11 +181,12 @@ def test_the_users_own_setting_stays(monkeypatch):
         ("OMP_WAIT_POLICY", "active"),
         ("GOMP_SPINCOUNT", "3000"),
         ("KMP_BLOCKTIME", "infinite"),
+        ("OMP_PROC_BIND", "spread"),
     ):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             before = dict(os.environ)
-            waiting.decide()
+            waiting.decide(bind=True)
             assert dict(os.environ) == before
             assert waiting.policy() == f"{name}={value}"
 
@@ -165,7 +203,7 @@ def test_where_nothing_is_told_the_default_stays(monkeypatch, tmp_path):
         for name, text in (("loadavg", loadavg), ("stat", stat)):
             if text is not None:
                 (tmp_path / "proc" / name).write_text(text)
-        waiting.decide()
+        waiting.decide(bind=True)
         assert waiting.policy() == "spin"
 
 
@@ -176,6 +214,7 @@ def test_times_say_how_threads_waited():
     for policy, words in (
         ("spin", ""),
         ("passive", ", threads waited quietly (passive)"),
+        ("passive, bound", ", threads waited quietly (passive, bound)"),
         ("KMP_BLOCKTIME=1", ", KMP_BLOCKTIME=1"),
     ):
         found = Provenance.model_validate(old | {"wait_policy": policy})
@@ -224,7 +263,7 @@ def test_stages_under_dvc_compute_the_same_bits_either_way_and_record_it(light):
         return json.loads((light / "results/one/0/train.json").read_text())
 
     quietly = train(ON_ONE_CORE + RUN)
-    assert quietly["provenance"]["wait_policy"] == "passive"
+    assert quietly["provenance"]["wait_policy"] == "passive, bound"
     assert quietly["note"] == "True, PASSIVE"
     light.env["GOMP_SPINCOUNT"] = "1000"
     spinning = train(RUN)

@@ -27,7 +27,7 @@ class Provenance(Part):
     cpu: str
     cores: int | None
     openblas_coretype: str | None = None  # $OPENBLAS_CORETYPE
-    wait_policy: str | None = None  # of OpenMP's threads: spin, passive, or the user's own settings
+    wait_policy: str | None = None  # of OpenMP's threads: spin, passive, or settings of the user
     date: str  # UTC, ISO 8601
     protocol: int = 1
     stage_seconds: float | None = None  # of the whole stage, from its first line on
@@ -39,8 +39,9 @@ class Provenance(Part):
         parts += [self.gpu] if self.gpu else []
         parts += [f"OPENBLAS_CORETYPE {kind}"] if (kind := self.openblas_coretype) else []
         if self.wait_policy not in (None, "spin"):  # spinning is what all did before it was chosen
-            quietly = self.wait_policy == "passive"
-            parts += ["threads waited quietly (passive)" if quietly else self.wait_policy]
+            quietly = self.wait_policy.startswith("passive")
+            how = f"threads waited quietly ({self.wait_policy})" if quietly else self.wait_policy
+            parts.append(how)
         return ", ".join(parts)
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from aebench.errors import AebenchError
 from aebench.records.plan import DataPlan, KnnPlan
 from aebench.records.prepare import DataRecord, Duplicates, Prepared
-from aebench.workspace import Outs, Workspace, check_unchanged, data_root
+from aebench.workspace import (
+    Outs,
+    Workspace,
+    check_unchanged,
+    data_root,
+    part_path,
+    remove_old_parts,
+)
 
 if TYPE_CHECKING:
     from aebench.datasets import Images
@@ -86,8 +93,8 @@ def save(workspace: Workspace, images: "Images", meta: Prepared) -> None:
     """Write the folder beside its place, then move it there whole."""
     import numpy as np
 
-    part = workspace.prepared.with_name(f".{workspace.prepared.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part = part_path(workspace.prepared)  # of this process: two may prepare at once
+    remove_old_parts(workspace.prepared)
     try:
         part.mkdir(parents=True)
         for name, (arrays, labels) in images.splits.items():
