@@ -33,6 +33,8 @@ class Link:
     section: str
 
 
+ALIKE = 0.95  # of the larger side of an interval: the smaller one is not worth a number of its own
+
 Span = str | Strong | Code | Link
 Text = str | Sequence[Span]
 
@@ -48,7 +50,7 @@ class Format(NamedTuple):
     spread: str | None = None
 
     def written(self, value: Interval | float | str) -> str:
-        """`46.81 ± 0.98`; `98.47 +0.68 -1.21` to two sides; the mean alone without an interval."""
+        """`46.81 ± 0.98`; `98.47 +0.68 -1.21` to unlike sides; the mean alone without interval."""
         if isinstance(value, str):
             return self.pattern.format(value)
         if not isinstance(value, Interval):
@@ -56,8 +58,10 @@ class Format(NamedTuple):
         mean = self.pattern.format(value.mean * self.factor)
         if value.below is None or value.above is None:
             return mean
-        below, above = self.distance(value.below), self.distance(value.above)
-        return f"{mean} ± {above}" if above == below else f"{mean} +{above} -{below}"
+        smaller, larger = sorted((value.below, value.above))
+        if smaller >= ALIKE * larger:
+            return f"{mean} ± {self.distance(larger)}"
+        return f"{mean} +{self.distance(value.above)} -{self.distance(value.below)}"
 
     def distance(self, value: float) -> str:
         """How far an interval reaches."""
