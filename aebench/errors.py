@@ -80,7 +80,7 @@ def failure_reason(error: BaseException) -> str:
         return f"refused: {first_line(error)}"
     if isinstance(error, Failure):
         return first_line(error)
-    if isinstance(error, SystemExit):
+    if not isinstance(error, Exception):  # SystemExit, CancelledError
         return f"ended the process: {error!r}{where}"
     return f"{type(error).__name__}: {first_line(error)}{where}"
 

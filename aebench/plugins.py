@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
+import io
 import json
 import re
 import sys
@@ -211,6 +212,16 @@ def load_model(workspace: Workspace, plugin: str, name: str) -> Model:
     if name not in models:
         raise AebenchError(f"{plugin}: registers no model {name!r} any more; run `aebench plan`")
     return models[name]
+
+
+def imported_anew(model: Model) -> Model:
+    """The model of its plug-in imported once more: without what its globals have learnt.
+
+    The same one where the plug-in cannot be imported twice. What the import says was said before.
+    """
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(AebenchError):
+        return registrations(model.plugin)[0].get(model.name, model)
+    return model
 
 
 def find_plugins(workspace: Workspace) -> Iterator[Plugin]:

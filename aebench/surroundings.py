@@ -74,6 +74,18 @@ def to_path(before: tuple[list[str], list[str]]) -> Iterable[str]:
     return ()
 
 
+def umask() -> int:
+    """Which permissions new files do not get."""
+    os.umask(old := os.umask(0))
+    return old
+
+
+def to_umask(before: int) -> Iterable[str]:
+    """As it was: the files of plan/ can be read again."""
+    os.umask(before)
+    return ()
+
+
 def handlers() -> dict[int, Any]:
     """Signal -> its handler; without those that Python did not set."""
     found = {number: signal.getsignal(number) for number in signal.valid_signals()}
@@ -235,6 +247,7 @@ STATE: tuple[Part, ...] = (
     (folder, to_folder),
     (lambda: dict(os.environ), to_environment),
     (lambda: (sys.path, list(sys.path)), to_path),
+    (umask, to_umask),
     (handlers, to_handlers),
     (lambda: list(warnings.filters), to_filters),
     (logs, to_logs),

@@ -87,9 +87,7 @@ def main() -> None:
     show(asked.json, {f"Seconds an epoch, medians of {rounds} rounds": rows}, images=images)
 
 
-def row(
-    situation: str, found: dict[tuple[str, str], list[list[Training]]]
-) -> dict[str, str]:
+def row(situation: str, found: dict[tuple[str, str], list[list[Training]]]) -> dict[str, str]:
     """A line of the table."""
     seconds = {}
     for setting in SETTINGS:

@@ -12,6 +12,8 @@ from aebench.models.encoding import BLOCK, blocks
 
 # Each model is one encoder, a decoder where it needs its own, and what else it is.
 MODELS = '''\
+import asyncio
+import os
 import random
 
 import numpy as np
@@ -141,6 +143,32 @@ class LostGlobal(Lost):
         return self.kept[0]
 
 
+LEARNT = torch.zeros(64)
+
+
+class LostModule(Lost):
+    """In a global that `build` does not touch."""
+
+    def __init__(self, shape, latent):
+        Model.__init__(self, shape, latent)
+        self.encoder.insert(1, Layer(lambda x: x - LEARNT))
+
+    def keep(self, value):
+        global LEARNT
+        LEARNT = value
+
+
+class LostClass(LostModule):
+    mean = 0.0
+
+    def __init__(self, shape, latent):
+        Model.__init__(self, shape, latent)
+        self.encoder.insert(1, Layer(lambda x: x - type(self).mean))
+
+    def keep(self, value):
+        type(self).mean = value
+
+
 class LostLayers(Model):
     def __init__(self, shape, latent):
         super().__init__(shape, latent)
@@ -176,6 +204,83 @@ class Infinite(Model):
         with torch.no_grad():
             self.decoder[0].bias.fill_(torch.inf)
         return self.encoder(images).sum()
+
+
+class Flat(nn.Flatten):
+    """No pixels, though it is a Flatten."""
+
+    def forward(self, x):
+        return 0 * super().forward(x)
+
+
+class Flattens(Model):
+    def __init__(self, shape, latent=64):
+        super().__init__(shape, 64)
+        self.encoder = Flat()
+
+
+class Thaws(Model):
+    """A layer that becomes trainable, or is made, when the optimizer has its parameters."""
+
+    def __init__(self, shape, latent, how="thawed"):
+        super().__init__(shape, latent)
+        self.how = how
+        self.encoder.requires_grad_(how == "made")
+
+    def loss(self, images):
+        if self.how == "thawed":
+            self.encoder.requires_grad_(True)
+        if self.how == "made":
+            self.encoder[-1].weight = nn.Parameter(self.encoder[-1].weight.detach().clone())
+        return functional.mse_loss(self.decoder(self.encoder(images)), images)
+
+
+class Half(Model):
+    def __init__(self, shape, latent, kind="bfloat16"):
+        super().__init__(shape, latent)
+        self.head = nn.Parameter(torch.ones(3, 3, dtype=getattr(torch, kind)))
+
+
+class Gradient(Model):
+    """Its code is a step along a gradient."""
+
+    def before(self):
+        return (Layer(self.step),)
+
+    def step(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            return (x - torch.autograd.grad((x**4).sum(), x)[0]).detach()
+
+
+class Fits(Model):
+    def __init__(self, shape, latent, how="returns"):
+        super().__init__(shape, latent)
+        if how == "yields":
+            self.fit = self.yields
+
+    def yields(self, batches):
+        yield from batches
+
+    def fit(self, batches):
+        return Model((1, 8, 8), 4)
+
+
+class Moves(Model):
+    """To another folder, and to an end that is no Exception."""
+
+    def __init__(self, shape, latent, ends=False):
+        super().__init__(shape, latent)
+        self.ends = ends
+
+    def loss(self, images):
+        os.chdir("/")
+        if self.ends:
+            raise asyncio.CancelledError("enough")
+        return functional.mse_loss(self.decoder(self.encoder(images)), images)
+
+    def train(self, mode=True):
+        super().train(mode)
 
 
 class Batch(Model):
@@ -233,6 +338,8 @@ LAYERS = {
     "distance": lambda: Layer(lambda x: torch.cdist(x, x, 3.0)),
     "bilinear": lambda: Twice(nn.Bilinear(8, 8, 8)),
     "spectrum": lambda: Layer(lambda x: torch.fft.fft(x).real),
+    "inplace": lambda: Layer(lambda x: torch.zeros_like(x).baddbmm_(x, x)),
+    "normal": lambda: Layer(lambda x: functional.normalize(x)),
 }
 # What a half or a loss returns instead.
 CODES = {
@@ -280,26 +387,37 @@ def register_models(register):
         for half, change in zip(("apart", "inplace"), changes):
             register(f"{name}-{half}", variant(change))
     own = Later, Counts, LostAttribute, LostArray, LostBuffer, LostGlobal, LostLayers, Noisy
-    for model in (*own, Drifts, Masked, Infinite, Batch, Lazy, Drawn, Weighs, Returns):
+    own += Drifts, Masked, Infinite, Batch, Lazy, Drawn, Weighs, Returns, LostModule, LostClass
+    for model in (*own, Thaws, Half, Gradient, Fits, Moves, Flattens):
         register(model.__name__.lower(), model)
 '''
 PAIRS = "zero", "shift", "hardtanh", "rows", "data"
 CODES = "1d", "3d", "list", "ints", "tuple", "half", "double", "dict", "none", "bool", "array"
 LOSSES = "float", "pair", "batch", "whole", "constant"
 LATER = "later-false", "later-true"
-MACS = "transformer", "lstm", "gru", "attention", "vector", "distance", "bilinear", "spectrum"
-ALONE = "counts lostattribute lostarray lostbuffer lostglobal lostlayers noisy drifts masked"
+MACS = (
+    *("transformer", "lstm", "gru", "attention", "normal"),
+    *("vector", "distance", "bilinear", "spectrum", "inplace"),
+)
+ALONE = (
+    "counts lostattribute lostarray lostbuffer lostglobal lostmodule lostclass lostlayers noisy "
+    "drifts masked infinite batch lazy drawn gradient moves"
+)
 
 
 def runs():
     found = {f"{name}-{half}": {} for name in PAIRS for half in ("apart", "inplace")}
-    found |= {name: {} for name in f"{ALONE} infinite batch lazy drawn".split()}
+    found |= {name: {} for name in ALONE.split()}
     found |= {f"later-{s}".lower(): {"model": "later", "spoils": s} for s in (False, True)}
     found |= {f"codes-{kind}": {"model": "returns", "codes": kind} for kind in CODES}
     found |= {f"images-{kind}": {"model": "returns", "images": kind} for kind in ("half", "tuple")}
     found |= {f"loss-{kind}": {"model": "returns", "loss": kind} for kind in LOSSES}
     kinds = "module", "number", "fit"
     found |= {f"own-{kind}": {"model": "returns", "attribute": kind} for kind in kinds}
+    found |= {f"thaws-{how}": {"model": "thaws", "how": how} for how in ("thawed", "made")}
+    found |= {f"half-{kind}": {"model": "half", "kind": kind} for kind in ("bfloat16", "complex64")}
+    found |= {f"fits-{how}": {"model": "fits", "how": how} for how in ("returns", "yields")}
+    found |= {"ends": {"model": "moves", "ends": True}, "flattens": {"latent": 64}}
     return found
 
 
@@ -337,6 +455,13 @@ def test_model_cannot_change_what_it_is_judged_by(workspace, pair):
     assert apart["status"] == "ok"
 
 
+def test_codes_are_what_the_encoder_gives(workspace):
+    """A Flatten is not stored a second time; what only descends from it is."""
+    assert result(workspace, "flattens", "encode")["status"] == "ok"
+    assert not np.load(workspace / "runs/flattens/0/train_codes.npy").any()
+    assert len(np.load(workspace / "runs/flattens/0/train_codes.npy")) > 0
+
+
 def test_model_sees_its_training_alone(workspace):
     assert result(workspace, "counts", "encode")["status"] == "ok"
     seen = weights(workspace, "counts")
@@ -358,6 +483,8 @@ def first_batch(images):
         ("lostbuffer", "; not in the weights: mean; "),
         ("lostlayers", "; not in the weights: layers; "),
         ("lostglobal", "; some state is lost; "),
+        ("lostmodule", "; some state is lost; "),
+        ("lostclass", "; some state is lost; "),
     ],
 )
 def test_state_that_is_not_in_the_weights_is_named(workspace, run, what):
@@ -383,7 +510,7 @@ def test_what_was_infinite_when_built_is_no_divergence(workspace):
     assert result(workspace, "infinite")["status"] == "failed: the trained weights are not finite"
 
 
-@pytest.mark.parametrize("run", ["batch", "lazy"])
+@pytest.mark.parametrize("run", ["batch", "lazy", "gradient", "moves"])
 def test_layers_with_wishes_are_met(workspace, run):
     assert result(workspace, run, "encode")["status"] == "ok"
 
@@ -416,6 +543,8 @@ def test_seed_reaches_every_generator(workspace):
         ("distance", None, "aten._cdist_forward"),
         ("bilinear", None, "aten._trilinear"),
         ("spectrum", None, "aten._fft_r2c"),
+        ("inplace", None, "aten.baddbmm_"),
+        ("normal", 0, None),
     ],
 )
 def test_macs_are_whole_or_blank(workspace, layer, macs, uncounted):
@@ -458,6 +587,13 @@ def test_codes_of_another_form_are_told(workspace, kind):
         ("own-module", "loss is MSELoss; allowed: a method, or none; rename the attribute"),
         ("own-number", "loss is float; allowed: a method, or none; rename the attribute"),
         ("own-fit", "fit is bool; allowed: a method, or none; rename the attribute"),
+        ("thaws-thawed", "encoder.1.weight, encoder.1.bias became trainable during training"),
+        ("thaws-made", "encoder.1.weight became trainable during training"),
+        ("half-bfloat16", "parameter head is bfloat16; allowed: float32, or not to be trained"),
+        ("half-complex64", "parameter head is complex64; allowed: float32, or not to be trained"),
+        ("fits-returns", "fit returned Model, which is not used; allowed: to fit the model itself"),
+        ("fits-yields", "fit returned generator, which is not used"),
+        ("ends", "ended the process: CancelledError('enough') (models.py:"),
     ],
 )
 def test_what_a_model_returns_is_told(workspace, run, words):

@@ -507,7 +507,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     "block of images": ("models/encoding.py", "BLOCK = 500", "BLOCK = 250", {"encode"}),
     "decorator": (
         "models/encoding.py",
-        "@torch.inference_mode()\ndef write_codes",
+        "@torch.no_grad()\ndef write_codes",
         "@torch.no_grad()\ndef write_codes",
         {"encode"},
     ),

@@ -41,9 +41,10 @@ def build_autoencoder(model: "Model", shape: Shape, arguments: Mapping[str, Any]
         built = Autoencoder(*built)
     halves = [getattr(built, half, None) for half in ("encoder", "decoder")]
     if not isinstance(built, nn.Module) or not all(isinstance(h, nn.Module) for h in halves):
+        kinds = " and ".join(type(half).__name__ for half in halves)
         raise Failure(
-            f"{where}: build returned {type(built).__name__}, expected (encoder, decoder) "
-            "or an nn.Module with .encoder and .decoder"
+            f"{where}: build returned {type(built).__name__} with encoder and decoder {kinds}; "
+            "allowed: (encoder, decoder), or an nn.Module with these, each an nn.Module"
         )
     return cast(Autoencoder, built)  # it has the two halves
 
@@ -74,4 +75,6 @@ def as_floats(images: Tensor) -> Tensor:
 
 def encodes_pixels(autoencoder: Autoencoder) -> bool:
     """Whether the codes are the pixels themselves: they are then not stored a second time."""
-    return isinstance(autoencoder.encoder, nn.Flatten | nn.Identity)
+    encoder = autoencoder.encoder
+    hooked = encoder._forward_hooks or encoder._forward_pre_hooks
+    return type(encoder) in (nn.Flatten, nn.Identity) and not hooked

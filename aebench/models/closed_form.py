@@ -1,10 +1,12 @@
 """Models that fit themselves in closed form, from all training images in order."""
 
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, Shape, as_floats
 from aebench.models.device import Execution, deterministic
 from aebench.models.finish import Trained, finished
@@ -35,8 +37,12 @@ def fit(
 ) -> Trained:
     """The result of the model's own `fit`, which computes on the CPU in float32."""
     stopwatch = Stopwatch()
-    autoencoder.fit(Batches(images))  # type: ignore[operator]  # the caller has seen that it is there
+    result = autoencoder.fit(Batches(images))  # type: ignore[operator]  # the caller has seen it
     used = stopwatch.read()
+    other_model = isinstance(result, nn.Module) and result is not autoencoder
+    if other_model or inspect.isgenerator(result) or inspect.iscoroutine(result):
+        kind = type(result).__name__
+        raise Failure(f"fit returned {kind}, which is not used; allowed: to fit the model itself")
     how = Execution("cpu", "float32", "contiguous")
     return finished(autoencoder, model, shape, arguments, images, how, used, [])
 

@@ -68,7 +68,7 @@ def encoded(
     return Encoded(codes_hash, used, errors, pictures, found, rate)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def write_codes(
     autoencoder: Autoencoder,
     floats: int,
@@ -117,7 +117,7 @@ def write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def reconstruct(
     autoencoder: Autoencoder, images: Tensor, examples: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:

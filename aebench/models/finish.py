@@ -11,6 +11,7 @@ from aebench.models.autoencoder import Autoencoder, Shape, build_autoencoder
 from aebench.models.contract import Candidate, check_contract, few
 from aebench.models.device import Execution
 from aebench.models.weights import weights_bytes
+from aebench.plugins import imported_anew
 from aebench.records.train import Baseline
 from aebench.timing import Usage
 
@@ -51,7 +52,7 @@ def finished(
     weights = weights_bytes(autoencoder, shape)
 
     def rebuilt() -> Autoencoder:
-        return reloaded(build_autoencoder(model, shape, arguments), weights)
+        return reloaded(build_autoencoder(imported_anew(model), shape, arguments), weights)
 
     state = autoencoder.state_dict()
     infinite = [name for name, tensor in state.items() if not tensor.isfinite().all()]
@@ -74,7 +75,8 @@ def reloaded(fresh: Autoencoder, weights: bytes) -> Autoencoder:
             "the trained state does not fit a newly built model; create every parameter and buffer "
             f"with its final shape in build ({' '.join(str(error).split())[:200]})"
         ) from None
-    return fresh.eval()
+    fresh.eval()
+    return fresh
 
 
 def as_built(trained: Tensor, built: Tensor | None) -> bool:

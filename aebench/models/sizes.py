@@ -62,10 +62,11 @@ def num_layers(module: nn.Module) -> int:
 # Words in the names of operations that multiply. torch has formulas of products and convolutions,
 # which attention and recurrent layers are made of while the fused forms are off.
 MULTIPLYING = {
-    *("addbmm", "addmm", "addmv", "dot", "linear", "mm", "mv", "trilinear", "vdot"),
-    *("conv1d", "conv2d", "conv3d", "convolution", "fft"),
+    *("addbmm", "addmm", "addmv", "baddbmm", "dot", "hspmm", "linear", "matmul", "mm", "mv"),
+    *("sspaddmm", "trilinear", "vdot"),
+    *("conv", "conv1d", "conv2d", "conv3d", "convolution", "fft"),
     *("attention", "gru", "lstm", "rnn"),
-    *("cdist", "pdist"),
+    *("cdist", "euclidean", "pdist"),
     *("cholesky", "eigh", "inverse", "linalg", "lstsq", "lu", "qr", "solve", "svd"),
 }
 
@@ -108,7 +109,8 @@ def multiplies(namespace: str, name: str) -> bool:
     """Whether an operation without a formula may hold products; one that is not torch's may."""
     if namespace not in ("aten", "prim", "prims"):
         return True
-    return bool(MULTIPLYING.intersection(name.split("_"))) and not name.endswith("check_errors")
+    none = name.endswith(("check_errors", "vector_norm"))  # _linalg_check_errors
+    return bool(MULTIPLYING.intersection(name.split("_"))) and not none
 
 
 @torch.no_grad()

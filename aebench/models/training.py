@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from aebench.errors import Failure
+from aebench.errors import Failure, author_line, first_line
 from aebench.models.autoencoder import (
     Autoencoder,
     Shape,
@@ -52,7 +52,15 @@ def trained(
     stopwatch = Stopwatch()
     curve = []
     if isinstance(recipe, Recipe):
-        curve = fit_by_gradient(autoencoder, images, seed, recipe, how)
+        try:
+            curve = fit_by_gradient(autoencoder, images, seed, recipe, how)
+        except RuntimeError as error:
+            if how.precision != "bfloat16" or "bfloat16" not in str(error).lower():
+                raise
+            raise Failure(
+                f"{first_line(error)}{author_line(error)}; loss runs under bfloat16 autocast where "
+                "that is faster: what it mixes needs .float()"
+            ) from None
     autoencoder.to("cpu").to(memory_format=torch.contiguous_format)
     return finished(autoencoder, model, shape, arguments, images, how, stopwatch.read(), curve)
 
@@ -72,7 +80,7 @@ def fit_by_gradient(
     warm_up = max(1, round(WARM_UP * epochs * steps))
     images = images.to(how.device)  # once: 150 MB for CIFAR-10, and no copy on a CPU
     autoencoder.to(how.device).to(memory_format=FORMATS[how.memory_format]).train()
-    parameters = [p for p in autoencoder.parameters() if p.requires_grad]
+    parameters = trainable(autoencoder)
     matrices = [p for p in parameters if p.ndim > 1 and min(p.flatten(1).shape) <= SHORT_SIDE]
     momenta = {p: torch.zeros_like(p) for p in matrices}
     # The count is where the weights are, or the fused step refuses it on a GPU.
@@ -115,4 +123,21 @@ def fit_by_gradient(
         if not math.isfinite(mean):
             raise Failure(f"the loss is {mean} in epoch {epoch}")
         say_epoch(epoch, epochs, mean, used.seconds)
+    known = set(map(id, parameters))
+    new = [n for n, p in autoencoder.named_parameters() if p.requires_grad and id(p) not in known]
+    if new:
+        raise Failure(
+            f"{', '.join(new[:3])} became trainable during training and was not trained; allowed: "
+            "parameters that are made, and require gradients, in build"
+        )
     return curve
+
+
+def trainable(autoencoder: Autoencoder) -> list[nn.Parameter]:
+    """The parameters that require gradients. Failure for a type that no step is made for."""
+    found = {n: p for n, p in autoencoder.named_parameters() if p.requires_grad}
+    for name, parameter in found.items():
+        if parameter.dtype not in (torch.float32, torch.float64):
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise Failure(f"parameter {name} is {kind}; allowed: float32, or not to be trained")
+    return list(found.values())

@@ -23,7 +23,10 @@ def weights_bytes(autoencoder: nn.Module, shape: Shape) -> bytes:
     state = autoencoder.state_dict()
     for name, value in state.items():
         if not isinstance(value, Tensor):
-            raise Failure(f"the state holds {name}, {type(value).__name__}; allowed: tensors")
+            raise Failure(
+                f"the state holds {name}, {type(value).__name__}; allowed: tensors, "
+                "in parameters and buffers (register_buffer)"
+            )
     # Cloned: safetensors refuses tied weights, which share memory.
     tensors = {k: t.detach().contiguous().clone() for k, t in state.items()}
     return safetensors.torch.save(tensors, {"shape": json.dumps(list(shape))})
@@ -45,4 +48,6 @@ def restore(model: "Model", arguments: dict[str, Any], weights: Path) -> tuple[A
         raise AebenchError(
             f"{weights}: not of the model that {model.plugin.name} builds now; run `dvc repro`"
         ) from None
-    return autoencoder.eval().requires_grad_(False), shape
+    autoencoder.eval()
+    autoencoder.requires_grad_(False)
+    return autoencoder, shape

@@ -129,7 +129,7 @@ SIZE = Column(
 MACS = Column(
     "MMACs",
     number("macs", "{:,.2f}", 1e-6),
-    "millions of multiply-accumulates per image, encoder and decoder",
+    "millions of multiply-accumulates per image in the products and convolutions of both halves",
 )
 MSE = Column(
     "MSE",

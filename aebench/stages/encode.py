@@ -1,6 +1,8 @@
 """Encode all images with a trained run."""
 
 import argparse
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +55,9 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
         try:
             found = computed(workspace, run, seed, plan, meta, outs)
             print(f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB", flush=True)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too: a model ends its row alone
             found = {"status": f"failed: {failure_reason(error)}"}
             print(f"aebench: encode {run} {seed}: {found['status']}", file=sys.stderr)
             for path in out_paths(workspace, run, seed).values():
@@ -108,7 +112,8 @@ def computed(
     }
     paths = out_paths(workspace, run, seed)
     files = {split: outs.open(paths[split]) for split in SPLITS}
-    result = encoded(model, plan.build, weights, images, meta.examples, files)
+    with contextlib.chdir(os.curdir):  # and back, wherever the model goes
+        result = encoded(model, plan.build, weights, images, meta.examples, files)
     np.save(outs.open(paths["squared_errors"]), result.squared_errors)
     np.save(outs.open(paths["examples"]), result.examples)
     return {

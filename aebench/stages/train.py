@@ -1,6 +1,8 @@
 """Train one run with one seed."""
 
 import argparse
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +55,13 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     found: dict[str, Any] = {"baseline": known}
     status, weights, how = "ok", b"", {}
     try:
-        result = computed(model, plan, meta, images, seed)
+        with contextlib.chdir(os.curdir):  # and back, wherever the model went
+            result = computed(model, plan, meta, images, seed)
         weights, found = result.weights, figures(result)
         how = vars(result.how)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: a model ends its row alone
         status = f"failed: {failure_reason(error)}"
         print(f"aebench: train {run} {seed}: {status}", file=sys.stderr)
     threads = torch.get_num_threads()
