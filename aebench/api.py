@@ -1,6 +1,7 @@
 """What Python programs use of a workspace."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,9 @@ def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tenso
         raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
     channels, height, width = shape
     size = height if height == width else None
-    images, _ = read_arrays(paths, size, channels)
+    images, rules = read_arrays(paths, size, channels)
+    for rule in rules:  # a data set of other bits has other values for the same file
+        warnings.warn(f"{folder}: {rule}", stacklevel=2)
     if images.shape[1:] != tuple(shape):
         raise AebenchError(f"{paths[0]}: got {images.shape[1:]}; the model takes {tuple(shape)}")
     return torch.from_numpy(images).float().div_(255), [Path(path) for path in paths]

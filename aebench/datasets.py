@@ -12,12 +12,13 @@ import numpy as np
 
 from aebench.errors import AebenchError, failure_reason, first_line, is_machine_failure
 from aebench.folders import composed, image_folder, is_utf8, printable
-from aebench.images import convert, read_arrays
+from aebench.images import SMALLEST, convert, read_arrays
 
 if TYPE_CHECKING:
     from aebench.plugins import Dataset
     from aebench.records.plan import DataPlan
 
+DARK, BULK = 4, 0.999  # of 255; share of the pixels
 EXAMPLES = 10  # test images whose reconstructions the report shows
 Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
 
@@ -49,13 +50,26 @@ def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None") -> Images:
     AebenchError for a source that breaks its contract, cannot be had or holds no whole images.
     """
     found = load_dataset(plan, root, dataset) if dataset else read_folder(plan, root)
-    if max(images.max() for images, _ in found.splits.values()) <= 1:
-        found.remarks.append("no pixel is above 1 (of 255): all but black to every model")
+    found.remarks += peculiarities(found)
     hashes = {name: pixel_hashes(images) for name, (images, _) in found.splits.items()}
     counts = duplicates(found.splits, hashes)
     splits = {name: ordered(*split, hashes[name]) for name, split in found.splits.items()}
     shown = examples(splits["test"][1], len(found.classes))
     return Images(splits, found.classes, data_hash(splits), shown, counts, found.remarks)
+
+
+def peculiarities(found: Source) -> list[str]:
+    """What makes figures of these images say little, a phrase each."""
+    phrases = []
+    images, _ = found.splits["train"]
+    dark = sum(np.count_nonzero(image < DARK) for image in images)
+    if dark >= BULK * images.size:  # a single bright pixel does not help
+        phrases.append(
+            f"{100 * BULK} % of the pixels are below {DARK} of 255: all but black to every model"
+        )
+    if len(found.classes) == 1:
+        phrases.append("one class: every accuracy is 100 %, whatever the codes are")
+    return phrases
 
 
 def read_folder(plan: "DataPlan", root: Path) -> Source:
@@ -207,10 +221,10 @@ def check_classes(where: str, classes: Any) -> None:
 
 def check_size(where: str, images: np.ndarray) -> None:
     """AebenchError for images below 8 pixels: the built-in architectures start there."""
-    if min(images.shape[2:]) < 8:
+    if min(images.shape[2:]) < SMALLEST:
         raise AebenchError(
-            f"{where}: images of {images.shape[3]} x {images.shape[2]} pixels; allowed: 8 and "
-            "more; set image_size in params.yaml"
+            f"{where}: images of {images.shape[3]} x {images.shape[2]} pixels; allowed: {SMALLEST} "
+            "and more; set image_size in params.yaml"
         )
 
 

@@ -53,7 +53,8 @@ def image_folder(folder: Path) -> ImageFolder:
         splits[split] = dict(sorted(walk.classes(folder / split).items()))
     walk.passed_over[ELSEWHERE] += elsewhere(folder)
     files = walk.digest([path for found in splits.values() for p in found.values() for path in p])
-    faults = [*sorted(walk.faults), *empty_classes(folder, splits), *class_faults(folder, splits)]
+    faults = sorted(walk.faults)
+    faults += [*empty_classes(folder, splits, faults), *class_faults(folder, splits)]
     check(faults)
     return ImageFolder(splits, files, walk.remarks())
 
@@ -75,14 +76,18 @@ def elsewhere(folder: Path) -> Iterator[str]:
                 yield entry.path
 
 
-def empty_classes(folder: Path, splits: Mapping[str, Mapping[str, list[str]]]) -> Iterator[str]:
-    """The fault of each class without an image."""
+def empty_classes(
+    folder: Path, splits: Mapping[str, Mapping[str, list[str]]], known: Sequence[str]
+) -> Iterator[str]:
+    """The fault of each class without an image, but for those of which a fault is `known`."""
     for split, by_class in splits.items():
         for name, paths in by_class.items():
-            if not paths:
+            place = printable(str(folder / split / name))
+            if not paths and not any(fault.startswith(f"{place}: ") for fault in known):
+                endings = f"{', '.join(SUFFIXES[:4])} and {len(SUFFIXES) - 4} others"
                 yield (
-                    f"{printable(str(folder / split / name))}: a class with no image; "
-                    f"allowed: files ending in {', '.join(SUFFIXES)}; add some or remove the folder"
+                    f"{place}: a class with no image; allowed: files ending in {endings}; add some "
+                    "or remove the folder"
                 )
 
 
@@ -123,7 +128,7 @@ class Walk:
         folders, files = self.entries(str(folder))
         self.passed_over[BESIDE] += files
         above = identity(str(folder))
-        return {os.path.basename(path): self.images(path, above) for path in folders}
+        return {class_name(path): self.images(path, above) for path in folders}
 
     def images(self, folder: str, above: frozenset[Identity] = frozenset()) -> list[str]:
         """The paths of the images at any depth, sorted; `above`: the folders that it lies in.
@@ -238,8 +243,14 @@ def no_file(entry: "os.DirEntry[str]") -> str:
 
 def printable(path: str) -> str:
     r"""One line that any stream can print: bytes that are not UTF-8 and line ends as `\xe9`."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def class_name(folder: str) -> str:
+    """The folder's name, which is UTF-8 whatever the locale says of file names."""
+    name = os.path.basename(folder)
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def is_utf8(text: str) -> bool:

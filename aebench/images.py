@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BITS = (8, 10, 12, 14, 16)  # of sensors and file formats
+SMALLEST = 8  # pixels a side: the built-in architectures start there
 LFS = b"version https://git-lfs"
 AS_8_BITS = "save it with 8 bits a channel"
 
@@ -84,6 +85,8 @@ def opened(content: bytes, bits: int) -> Decoded:
     with Image.open(io.BytesIO(content)) as file:
         # Of 16-bit colour Pillow keeps the upper bytes, and says so here alone.
         deep = re.search(r"'\w+;16[BLN]'", str(file.tile))
+        # Which Pillow turns to black for 8 bits alone.
+        negative = file.format == "TIFF" and file.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         # A second frame of a camera's MPO is a preview.
         frames = file.format != "MPO" and getattr(file, "is_animated", False)
         file.load()
@@ -91,6 +94,8 @@ def opened(content: bytes, bits: int) -> Decoded:
     if deep and "transparency" in image.info:  # of which Pillow compares 8 bits
         raise AebenchError(f"16 bits with one value as transparent; {AS_8_BITS}")
     if image.mode.startswith(("I", "F")):
+        if negative:
+            raise AebenchError(f"white is 0 in it (TIFF's MinIsWhite), in 16 bits; {AS_8_BITS}")
         grey, largest = grey_of_16_bits(image, bits)
         return Decoded(grey, frames=frames, grey=largest)
     is_grey = image.mode in ("1", "L", "LA") or (deep is not None and "'LA;" in deep[0])
@@ -156,8 +161,10 @@ def read_arrays(
     AebenchError for a file that cannot be read as an image, or where the shapes disagree.
     """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
+    # Colour profiles of a printer take 2 MB.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
     bits = BITS[-1]
 
     def read(path: str) -> "tuple[np.ndarray, Decoded]":
@@ -239,7 +246,7 @@ def disagreement(one: str, shape: tuple[int, ...], other: str, other_shape: tupl
 
     fixes = []
     if shape[1:] != other_shape[1:]:
-        fixes.append(f"image_size={min(*shape[1:], *other_shape[1:])}")
+        fixes.append(f"image_size={max(SMALLEST, min(*shape[1:], *other_shape[1:]))}")
     if shape[0] != other_shape[0]:
         fixes.append("channels=3")
     return (

@@ -184,6 +184,11 @@ def unknown_dataset(name: str, folder: Path, registry: Registry) -> str:
     except OSError as error:
         folders, where = [], f" (the data root {root}: {error.strerror}; $AEBENCH_DATA sets it)"
     known = sorted({*registry.datasets, *folders})
+    if os.path.lexists(folder):
+        return (
+            f"{folder}: holds no train/ and test/ that can be read; allowed: "
+            "{train,test}/<class>/*.png; rename its folders, or mend who may read it"
+        )
     return (
         f"{NAME}: dataset: unknown data set {name!r}{nearest(name, known)}; known: "
         f"{', '.join(known) or 'none'}; a folder of your own goes to "

@@ -508,7 +508,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     "decorator": (
         "models/encoding.py",
         "@torch.no_grad()\ndef write_codes",
-        "@torch.no_grad()\ndef write_codes",
+        "@torch.inference_mode()\ndef write_codes",
         {"encode"},
     ),
     "cap of PSNR": (

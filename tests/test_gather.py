@@ -264,6 +264,19 @@ def test_what_is_broken_or_missing_is_said(copies, name, fault):
         assert len(found.results) == 19
 
 
+@pytest.mark.parametrize("fault", ["no fields", "prediction", "squared_error"])
+def test_outcomes_that_no_stage_writes_are_not_shown(copies, fault):
+    path = copies[0] / "results/mlp/0/outcomes.npy"
+    votes = np.load(path)
+    if fault == "no fields":
+        votes = votes["label"]
+    else:
+        votes[fault][3] = {"prediction": 10, "squared_error": np.nan}[fault]
+    np.save(path, votes)
+    (hidden,) = gather(copies[:1]).hidden
+    assert "among 10 classes" in hidden or "not finite" in hidden
+
+
 def test_folders_that_are_no_run_are_passed_over(copies):
     shutil.rmtree(copies[0] / "plan")
     as_now_without = copies[0] / "results"

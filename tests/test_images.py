@@ -4,7 +4,10 @@ import io
 import json
 import os
 import re
+import shutil
 import struct
+import sys
+import warnings
 import zlib
 from functools import cache
 from unittest import mock
@@ -149,7 +152,12 @@ def test_every_kind_of_pixels_becomes_its_8_bits(workspace, data, name):
     assert len(images) == 7 and holds(images, expected)
     (data / "own").mkdir()
     (data / "own" / name).write_bytes(content)
-    tensor, paths = aebench.read_images(data / "own", (1, 8, 8))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        tensor, paths = aebench.read_images(data / "own", (1, 8, 8))
+    rules = "transparency laid over white", "several frames", "16-bit grey read as"
+    assert all(any(rule in str(warning.message) for rule in rules) for warning in said)
+    assert said or name not in ("alpha-black.png", "8-in-16.png")
     assert [path.name for path in paths] == [name]
     assert np.array_equal(np.rint(tensor[0, 0].numpy() * 255), expected)
 
@@ -174,6 +182,10 @@ REFUSED = {  # name of the file: (its content, what is said of it)
     "float.pfm": (encoded(array(RAMP, np.float32), "PPM"), "pixels are floats, 0 to 252"),
     "int32.tif": (encoded(array(RAMP * 300, np.int32), "TIFF"), "pixels are 0 to 75600; allowed"),
     "ct.tif": (encoded(array(RAMP - 99, np.int32), "TIFF"), "pixels are -99 to 153; allowed: 0"),
+    "negative.tif": (
+        encoded(array(RAMP, np.uint16), "TIFF", tiffinfo={262: 0}),
+        "white is 0 in it (TIFF's MinIsWhite), in 16 bits",
+    ),
     "dark.png": (png(np.dstack([RAMP] * 3)), "16-bit colour without a value above 255"),
     "key.png": (png(RAMP[..., None] * 257, [0]), "16 bits with one value as transparent"),
     "keys.png": (png(np.dstack([RAMP * 257] * 3), [0] * 3), "16 bits with one value as transp"),
@@ -323,7 +335,54 @@ def test_class_that_comes_out_alike_and_black_images_are_said(workspace, data):
     assert "all images of class 'cat' come out alike though the files" in prepared(workspace)[1]
     for i, path in enumerate(data.rglob("*.png")):
         save(path, np.roll(DISC > 0, i, 1))
-    assert "no pixel is above 1 (of 255)" in prepared(workspace)[1]
+    assert "99.9 % of the pixels are below 4 of 255" in prepared(workspace)[1]
+
+
+def test_bright_pixel_does_not_hide_the_dark(workspace, data):
+    for i, path in enumerate(data.rglob("*.png")):
+        Image.fromarray(np.roll(RAMP.astype(np.uint16), i, 1)).save(path)
+    assert "below 4 of 255" not in prepared(workspace)[1]
+    Image.fromarray(np.full((60, 60), 65535, np.uint16)).save(data / "test/cat/hot.png")
+    workspace.params(image_size=8)
+    try:
+        assert "99.9 % of the pixels are below 4 of 255" in prepared(workspace)[1]
+    finally:
+        workspace.params(image_size=None)
+
+
+def test_figures_of_one_class_are_said_to_say_nothing(workspace, data):
+    for split in ("train", "test"):
+        shutil.rmtree(data / split / "dog")
+    assert "one class: every accuracy is 100 %" in prepared(workspace)[1]
+
+
+def test_large_colour_profile_is_no_fault(workspace, data):
+    image, profile = array(RAMP), bytes(2 * 2**20)
+    (data / "train/cat/profile.png").write_bytes(encoded(image, "PNG", icc_profile=profile))
+    assert holds(prepared(workspace)[0], RAMP)
+
+
+def test_names_are_utf8_whatever_the_locale(workspace, data, monkeypatch):
+    for split in ("train", "test"):
+        (data / split / "dog").rename(data / split / "caf\u00e9")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    monkeypatch.setattr(workspace, "env", workspace.env | locale)
+    for verb in ("plan", "prepare"):
+        workspace.run(sys.executable, "-m", "aebench", verb)
+    meta = json.loads((workspace / "data/prepared/meta.json").read_text())
+    assert meta["classes"] == ["caf\u00e9", "cat"]
+
+
+def test_what_a_killed_prepare_left_goes_after_a_day(workspace, data):
+    prepared(workspace)
+    left = [workspace / f"data/.prepared.{pid}.part" for pid in (1, 2)]
+    for folder in left:
+        folder.mkdir()
+        (folder / "train_images.npy").touch()
+    os.utime(left[0], (0, 0))
+    prepared(workspace)
+    assert [folder.is_dir() for folder in left] == [False, True]
+    shutil.rmtree(left[1])
 
 
 def test_duplicates_are_counted(workspace, data):

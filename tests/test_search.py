@@ -12,7 +12,9 @@ from test_knn import BACKENDS, reference
 from aebench.evaluation import latent_space, search
 from aebench.evaluation.distinct import distinct
 from aebench.evaluation.latent_space import METRICS, bank_statistics, latent_health, whitened
+from aebench.evaluation.panel import evaluated
 from aebench.evaluation.search import search as searched
+from aebench.schema import Knn
 
 BANK, QUERIES = 300, 40
 
@@ -253,3 +255,15 @@ def test_few_large_images_go_through_all_stages(tmp_path, folder_data):
         assert float(rows[run]["mse"]) == pytest.approx(expected, rel=1e-4)
     assert all(float(row["effective_rank"]) > 1 for row in rows.values())
     assert all(row["accuracy_whitened_cosine_k5"] for row in rows.values())
+
+
+@pytest.mark.parametrize("far", [1e10, 3e38])
+def test_a_code_far_from_all_others_is_no_end(far):
+    random = np.random.default_rng(0)
+    bank = (random.standard_normal((60, 4)) * 1e-30).astype(np.float32)
+    queries = bank[:5].copy()
+    queries[0] = far
+    knn = Knn(k=3, metric="l2", backend="faiss")
+    labels = np.arange(60) % 3
+    found = evaluated(bank, labels, queries, labels[:5], knn)
+    assert found.probe_accuracy is not None and len(found.predictions) == 5

@@ -139,7 +139,9 @@ def whitened(codes: np.ndarray, found: BankStatistics) -> np.ndarray:
 
     Codes that are all equal keep one column of zeros.
     """
-    rows = np.concatenate([rows.astype(np.float32) for rows in whitening(codes, found)])
+    most = np.finfo(np.float32).max  # far from a bank that hardly varies
+    blocks = [rows.clip(-most, most).astype(np.float32) for rows in whitening(codes, found)]
+    rows = np.concatenate(blocks)
     return rows if rows.size else np.zeros((len(codes), 1), np.float32)
 
 

@@ -181,8 +181,8 @@ def p_value(one: np.ndarray, other: np.ndarray) -> float:
         *of_mean(difference),
     ]
     total = sum(source.value for source in sources)
-    if total == 0:  # all images differ alike; of a single one nothing is known
-        return 1.0 if mean == 0 or len(difference) < 2 else 0.0
+    if total == 0:  # all images differ alike, and no variance is known: by the sign test
+        return 1.0 if mean == 0 else float(min(1.0, 2 * 0.5 ** len(difference)))
     return float(2 * special.stdtr(degrees_of_freedom(sources), -mean / total**0.5))
 
 

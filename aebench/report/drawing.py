@@ -115,11 +115,12 @@ def confusions(picture: Confusions) -> bytes:
     """A square for each model, three side by side."""
     columns = min(3, len(picture.shares))
     lines = -(-len(picture.shares) // columns)
-    figure = Figure(figsize=(4.6 * columns, 4.6 * lines), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
     # More are not readable at this size.
     few = len(picture.classes) <= 12
     names = [plain(name, CLASS_LENGTH) for name in picture.classes] if few else []
+    side = 4.6 + width_beyond(8, names or [""])
+    figure = Figure(figsize=(side * columns, side * lines), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
     for axis, (run, shares) in zip(axes, picture.shares, strict=False):
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
         axis.set_title(plain(run), fontsize=10, **NAME)

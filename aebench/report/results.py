@@ -37,6 +37,7 @@ FIRST = (
     "accuracy",
 )
 TIMED = {"train": "epoch", "encode": "encode", "knn": "knn"}  # stage -> what its time is of
+OUTCOME = [("label", np.int64), ("prediction", np.int64), ("squared_error", np.float32)]
 EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
 
 
@@ -94,16 +95,24 @@ def load_array(path: Path, length: int) -> np.ndarray:
     return found
 
 
-def read_outcomes(folder: Path, count: int) -> np.ndarray:
-    """The votes of outcomes.npy with the squared errors, records (N_test,)."""
+def read_outcomes(folder: Path, data: DataRecord) -> np.ndarray:
+    """The votes of outcomes.npy with the squared errors, records (N_test,).
+
+    AebenchError for what no stage writes: other fields, classes or numbers.
+    """
+    count, classes = data.num_test, len(data.classes)
     votes = load_array(folder / "outcomes.npy", count)
     names = votes.dtype.names or ()
-    if "squared_error" in names:  # of format 1
-        return votes
-    found = np.empty(count, [*votes.dtype.descr, ("squared_error", np.float32)])
-    for name in names:
+    found = np.empty(count, OUTCOME)
+    for name in ("label", "prediction"):
+        if name not in names or not ((votes[name] >= 0) & (votes[name] < classes)).all():
+            raise AebenchError(f"outcomes.npy holds no {name} among {classes} classes")
         found[name] = votes[name]
-    found["squared_error"] = load_array(folder / "squared_errors.npy", count)
+    of_format_1 = "squared_error" in names
+    errors = votes if of_format_1 else load_array(folder / "squared_errors.npy", count)
+    found["squared_error"] = errors["squared_error"] if of_format_1 else errors
+    if not np.isfinite(found["squared_error"]).all():
+        raise AebenchError("squared errors are not finite")
     return found
 
 
@@ -171,7 +180,7 @@ def read_result(
         settings(train.plan, knn.plan),
         json.dumps([data.data_hash, *plans], sort_keys=True),
         train.losses,
-        read_outcomes(folder, data.num_test) if ok else np.empty(0),
+        read_outcomes(folder, data) if ok else np.empty(0),
         read_examples(folder, data) if ok else None,
         f"{folder.parent.name}-{folder.name}",
     )

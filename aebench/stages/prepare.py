@@ -1,7 +1,9 @@
 """Turn the data set's images into arrays."""
 
+import errno
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
@@ -101,8 +103,20 @@ def save(workspace: Workspace, images: "Images", meta: Prepared) -> None:
             np.save(part / f"{name}_images.npy", arrays)
             np.save(part / f"{name}_labels.npy", labels)
         (part / "meta.json").write_bytes(meta.json_bytes())
-        shutil.rmtree(workspace.prepared, ignore_errors=True)
-        part.rename(workspace.prepared)
+        replace_folder(part, workspace.prepared)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def replace_folder(part: Path, place: Path) -> None:
+    """Move the folder to its place; another process may do the same meanwhile."""
+    for _ in range(10):
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            part.rename(place)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    raise AebenchError(f"{place}: another `aebench prepare` writes it; wait for its end")
