@@ -141,7 +141,9 @@ def test_cells_keep_their_values_and_are_written_by_their_formats():
     ends = Format("{:.1f}", 100)
     assert ends.written(Interval(0.99, 0.0121, 0.0068)) == "99.0 +0.7 -1.2"
     assert ends.written(Interval(1.0, 0.0106, 0.0)) == "100.0 +0.0 -1.1"
-    assert ends.written(Interval(0.347, 0.0146, 0.0154)) == "34.7 ± 1.5"  # nearly alike
+    assert ends.written(Interval(0.347, 0.0146, 0.0154)) == "34.7 ± 1.5"  # alike as written
+    assert ends.written(Interval(0.347, 0.0149, 0.0151)) == "34.7 ± 1.5"
+    assert Format("{:.2f}", 100).written(Interval(0.347, 0.0093, 0.0094)) == "34.70 ± 0.94"
     assert words(Cell()) == "" and words(Cell(7)) == "7" and words(Cell(7, text="any")) == "any"
     assert spans(["a", "", "b", Code("c"), "d"]) == ["ab", Code("c"), "d"]
 

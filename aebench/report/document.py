@@ -58,10 +58,11 @@ class Format(NamedTuple):
         mean = self.pattern.format(value.mean * self.factor)
         if value.below is None or value.above is None:
             return mean
+        below, above = self.distance(value.below), self.distance(value.above)
         smaller, larger = sorted((value.below, value.above))
-        if smaller >= ALIKE * larger:
+        if below == above or smaller >= ALIKE * larger:
             return f"{mean} ± {self.distance(larger)}"
-        return f"{mean} +{self.distance(value.above)} -{self.distance(value.below)}"
+        return f"{mean} +{above} -{below}"
 
     def distance(self, value: float) -> str:
         """How far an interval reaches."""
