@@ -4,7 +4,7 @@ Spinning, their default, is faster on cores that nobody else wants. Beside a nei
 thread keeps the core that the one it waits for needs, and training takes several times as long.
 Sleeping is not enough: whom the system wakes on the core of its waker it lets take turns with it,
 while oneDNN's kernels spin by themselves until all threads are there. Two trainings at once took
-more than 25 s an epoch so, 0.9 s with each thread bound to a core of its own (cnn, 2,500 images,
+more than 20 s an epoch so, 0.9 s with each thread bound to a core of its own (cnn, 2,500 images,
 AMX, 2 cores; benchmarks/neighbour.txt). torch, FAISS and scikit-learn each bring an OpenMP of their
 own, which reads the environment when it is loaded: so it is decided first, and holds for the
 process. No result's bits depend on it.
