@@ -74,6 +74,7 @@ def run(arguments: list[str]) -> int:
         warn_of_other_version(workspace)
     try:
         getattr(module_of(verb), function_name(verb))(workspace, **parsed)
+        sys.stdout.flush()  # a closed pipe shows here, not after the end
     except AebenchError as error:
         for text in str(error).splitlines():
             print(f"aebench: error: {text}", file=sys.stderr)

@@ -32,11 +32,21 @@ def restored(importing: bool = False) -> Iterator[list[str]]:
     before = [read() for read, _ in parts]
     changed: list[str] = []
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), without_bytecode():
             yield changed
     finally:
         for (_, restore), old in zip(parts, before, strict=True):
             changed += restore(old)
+
+
+@contextlib.contextmanager
+def without_bytecode() -> Iterator[None]:
+    """Leave no __pycache__: Python takes it for an edit of the same size and second, too."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def folder() -> str | None:

@@ -488,3 +488,15 @@ def test_helpers_can_be_imported_relatively_and_count(light):
     after = plans()
     assert {way for way in after if after[way] != before[way]} == set(WAYS)
     assert "plugins/_width.py changed" in light.run("aebench", "plan", "--check").stdout
+
+
+def test_edit_of_the_same_size_and_second_is_noticed(light, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    light.params(runs={"one": {"model": "light", "beta": 2.0}})
+    light.run("aebench", "plan")
+    path = light / "plugins/light.py"
+    before = path.stat()
+    path.write_text(path.read_text().replace("beta", "zeta"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "runs.one.beta: unknown key" in light.run("aebench", "plan", ok=False).stderr
+    assert not (light / "plugins/__pycache__").exists() and not sys.dont_write_bytecode
