@@ -26,7 +26,7 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
     -> codes (B, latent), `.decoder` back, and `.shape` (C, H, W). `workspace`: its folder, after
     `dvc repro`. AebenchError for an unknown, failed or outdated run.
     """
-    from aebench.models.weights import restore
+    from aebench.models.weights import read_weights, restore
 
     found = Workspace(Path(workspace))
     plan_file = found.plan_path(run, "train")
@@ -47,8 +47,9 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
         raise AebenchError(f"run {run!r}, seed {seed}: {result.status}")
     plan = EncodePlan.read(found.plan_path(run, "encode"), "aebench plan")
     weights = found.run_path(run, seed, "weights.safetensors")
-    autoencoder, shape = restore(load_model(found, plan.plugin, plan.model), plan.build, weights)
-    autoencoder.shape = shape
+    stored = read_weights(weights)
+    autoencoder = restore(load_model(found, plan.plugin, plan.model), plan.build, stored)
+    autoencoder.shape = stored.shape
     return autoencoder
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import psutil
 
-from aebench.errors import AebenchError, author_line, first_line, is_machine_failure
+from aebench.errors import AebenchError, first_line, is_machine_failure
 from aebench.version import warn_of_other_version
 from aebench.waiting import decide
 from aebench.workspace import PER_RUN, STAGES, Workspace
@@ -81,13 +81,6 @@ def run(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except SystemExit as end:  # DVC would take exit(0) for success
-        print(
-            f"aebench: error: {verb}: a plug-in ended the process: {end!r}{author_line(end)}; "
-            "nothing was written",
-            file=sys.stderr,
-        )
-        return 1
     except BrokenPipeError:  # `| head` has seen enough; nothing more can be said there
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1

@@ -7,7 +7,6 @@ leave behind would move other models' results, or the folder that aebench writes
 import contextlib
 import logging
 import os
-import random
 import signal
 import sys
 import threading
@@ -19,6 +18,8 @@ from typing import Any
 # New ones stay, except those that aebench, its children or its libraries go by.
 OURS = ("AEBENCH_", "DVC_", "GIT_", "GOMP_", "HOME", "MKL_", "OMP_", "OPENBLAS_", "TMP", "XDG_")
 UNKNOWN = object()
+# How each part is read, and how it gets its old value again; that yields what to tell of it.
+Part = tuple[Callable[[], Any], Callable[[Any], Iterable[str]]]
 
 
 @contextlib.contextmanager
@@ -212,46 +213,26 @@ def to_torch_state(before: dict[str, Any]) -> Iterable[str]:
             yield f"torch's {words}"
 
 
-def numpy_generator() -> Any:
-    """The state of numpy's global generator; numpy imports it when it is first used."""
-    module: Any = sys.modules.get("numpy.random")
-    return module.get_state() if hasattr(module, "get_state") else None
-
-
-def to_numpy_generator(before: Any) -> Iterable[str]:
-    """As it was; nobody has used one that came meanwhile."""
-    if before is not None:
-        sys.modules["numpy.random"].set_state(before)
-    return ()
-
-
-def torch_generator() -> Any:
-    """The state of torch's global generator."""
-    torch: Any = sys.modules.get("torch")
-    return torch.get_rng_state() if hasattr(torch, "get_rng_state") else None
-
-
-def to_torch_generator(before: Any) -> Iterable[str]:
-    """As it was; nobody has used one that came meanwhile."""
-    if before is not None:
-        sys.modules["torch"].set_rng_state(before)
-    return ()
-
-
 def torch_seed() -> int | None:
     """What torch's global generator was last seeded by."""
     torch: Any = sys.modules.get("torch")
     return torch.initial_seed() if hasattr(torch, "initial_seed") else None
 
 
-def to_python_generator(before: Any) -> Iterable[str]:
-    """As it was."""
-    random.setstate(before)
-    return ()
+def generator(module: str, get: str, put: str) -> Part:
+    """A global random generator; of a module that came meanwhile nobody has used it before."""
+
+    def read() -> Any:
+        return getattr(sys.modules.get(module), get, lambda: None)()
+
+    def restore(before: Any) -> Iterable[str]:
+        if before is not None:
+            getattr(sys.modules[module], put)(before)
+        return ()
+
+    return read, restore
 
 
-# How each part is read, and how it gets its old value again; that yields what to tell of it.
-Part = tuple[Callable[[], Any], Callable[[Any], Iterable[str]]]
 STATE: tuple[Part, ...] = (
     (streams, to_streams),
     (folder, to_folder),
@@ -265,7 +246,7 @@ STATE: tuple[Part, ...] = (
     (torch_state, to_torch_state),
 )
 GENERATORS: tuple[Part, ...] = (
-    (random.getstate, to_python_generator),
-    (numpy_generator, to_numpy_generator),
-    (torch_generator, to_torch_generator),
+    generator("random", "getstate", "setstate"),
+    generator("numpy.random", "get_state", "set_state"),
+    generator("torch", "get_rng_state", "set_rng_state"),
 )

@@ -15,7 +15,7 @@ from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels
 from aebench.models.contract import expect
 from aebench.models.device import deterministic, device, exact_float32
 from aebench.models.sizes import sizes
-from aebench.models.weights import restore
+from aebench.models.weights import read_weights, restore
 from aebench.progress import bar
 from aebench.records.encode import Sizes
 from aebench.timing import Stopwatch, Usage
@@ -59,8 +59,9 @@ def encoded(
     exact_float32()
     deterministic()
     # Counted on one that is thrown away, and two images: some layers refuse one alone.
-    found = sizes(restore(model, arguments, weights)[0], as_floats(images["train"][:2]))
-    autoencoder, _ = restore(model, arguments, weights)
+    stored = read_weights(weights)
+    found = sizes(restore(model, arguments, stored), as_floats(images["train"][:2]))
+    autoencoder = restore(model, arguments, stored)
     autoencoder.to(device())
     codes_hash, used = write_codes(autoencoder, found.code_floats, images, files)
     errors, pictures = reconstruct(autoencoder, images["test"], examples)

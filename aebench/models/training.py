@@ -1,6 +1,7 @@
 """Training by gradient: the loop."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,14 +124,19 @@ def fit_by_gradient(
         if not math.isfinite(mean):
             raise Failure(f"the loss is {mean} in epoch {epoch}")
         say_epoch(epoch, epochs, mean, used.seconds)
-    known = set(map(id, parameters))
+    check_all_trained(autoencoder, parameters)
+    return curve
+
+
+def check_all_trained(autoencoder: Autoencoder, trained: Sequence[nn.Parameter]) -> None:
+    """Failure for a parameter that the optimizers were not given, as it was not there to train."""
+    known = set(map(id, trained))
     new = [n for n, p in autoencoder.named_parameters() if p.requires_grad and id(p) not in known]
     if new:
         raise Failure(
             f"{', '.join(new[:3])} became trainable during training and was not trained; allowed: "
             "parameters that are made, and require gradients, in build"
         )
-    return curve
 
 
 def trainable(autoencoder: Autoencoder) -> list[nn.Parameter]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -32,22 +32,34 @@ def weights_bytes(autoencoder: nn.Module, shape: Shape) -> bytes:
     return safetensors.torch.save(tensors, {"shape": json.dumps(list(shape))})
 
 
-def restore(model: "Model", arguments: dict[str, Any], weights: Path) -> tuple[Autoencoder, Shape]:
-    """The model with its trained weights, in eval mode, and its image shape.
+class Stored(NamedTuple):
+    """A weights file: its place, the image shape, the state dict."""
+
+    path: Path
+    shape: Shape
+    tensors: dict[str, Tensor]
+
+
+def read_weights(path: Path) -> Stored:
+    """The content of a file of `weights_bytes`."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        channels, height, width = json.loads(file.metadata()["shape"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return Stored(path, (channels, height, width), tensors)
+
+
+def restore(model: "Model", arguments: dict[str, Any], stored: Stored) -> Autoencoder:
+    """The model with its trained weights, in eval mode.
 
     Whatever `build` raises passes through; AebenchError for weights of another architecture.
     """
-    with safetensors.safe_open(weights, framework="pt") as file:
-        channels, height, width = json.loads(file.metadata()["shape"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    shape = (channels, height, width)
-    autoencoder = build_autoencoder(model, shape, arguments)
+    autoencoder = build_autoencoder(model, stored.shape, arguments)
     try:
-        autoencoder.load_state_dict(tensors)
+        autoencoder.load_state_dict(stored.tensors)
     except RuntimeError:
         raise AebenchError(
-            f"{weights}: not of the model that {model.plugin.name} builds now; run `dvc repro`"
+            f"{stored.path}: not of the model that {model.plugin.name} builds now; run `dvc repro`"
         ) from None
     autoencoder.eval()
     autoencoder.requires_grad_(False)
-    return autoencoder, shape
+    return autoencoder
