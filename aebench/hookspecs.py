@@ -16,17 +16,36 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
 
     `build(shape, ...)` gets the image shape (C, H, W) and, by keyword, those of `latent` (floats
     per code), `depth` (layers in each half) and its own options (keywords with a default) that its
-    signature names; only these enter the cache key. It returns `(encoder, decoder)`, two
-    `torch.nn.Module`: images float32 (B, C, H, W) in [0, 1] -> codes float32 (B, latent) -> images;
-    or one `nn.Module` with `.encoder` and `.decoder` and optionally
+    signature names; only these enter the cache key. It returns `(encoder, decoder)`, or one
+    `torch.nn.Module` with these two attributes:
 
-    - `loss(images) -> scalar tensor`: trained on instead of the mean squared error;
-    - `fit(batches)`: called once instead of gradient training with a re-iterable of float32
-      (B, C, H, W). Register the class itself (`register("pca", PCA)`) and its runs do not depend on
-      the `train` settings;
+    - `encoder`: images float32 (B, C, H, W) in [0, 1] -> codes float32 (B, latent); without `latent`
+      in the signature as many floats as it likes;
+    - `decoder`: codes -> images; None for an encoder alone, whose row has no MSE.
+
+    The module may further have these, which say by their signature what they use:
+
+    - `loss(images[, labels][, progress])`: trained on by the recipe instead of the mean squared
+      error. Returns a scalar tensor, or a dict of them: "loss" is minimised, the others are drawn
+      as curves. `labels` int64 (B,): the row says that it saw them. `progress`: 0.0 at the first
+      step, 1.0 at the last.
+    - `fit(batches[, labels])`: called once, on the CPU, with a re-iterable of all training images,
+      float32 (B, C, H, W), in order, and their labels int64 (N,). Without `loss` or `optimize` it is
+      all the training: register the class itself (`register("pca", PCA)`) and its runs do not
+      depend on the `train` settings. With one it is the start of gradient training, also of a run
+      with `epochs: 0`.
+    - `optimize(batches[, labels])`, a generator: the model's own loop with its own optimizers, in
+      place of training by `loss`. `for images in batches:` goes once through the batches of all
+      epochs, `len(batches)` of them, shuffled, on the device; where it names `labels` (which are
+      all of them), they are pairs `images, labels`. It yields what `loss` returns once for each
+      batch, after its updates, with torch's modes as they were; parameters are changed in place.
+      What follows the last batch runs, too. Not called with `epochs: 0`.
     - `note`: a str that the report prints with the row;
     - `baseline`: "pca" or "pixels", the reference that it is: the others are held against it,
       whatever it is called. Set it on the class, so that a run that failed has it, too.
+
+    What is in neither half (a critic, a head) is trained and not counted, unless a half computes
+    with it.
 
     All state is in parameters and buffers of their final shapes: later stages build the model again
     and load them, and what it then computes must be equal, bit for bit. In eval mode the halves

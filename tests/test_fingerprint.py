@@ -488,7 +488,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         {"train"},
     ),
     "constant of the loop": ("models/training.py", "WARM_UP = 0.05", "WARM_UP = 0.1", {"train"}),
-    "text of a failure": ("models/training.py", "the loss is {", "the loss was {", {"train"}),
+    "text of a failure": ("models/batches.py", "the loss is {", "the loss was {", {"train"}),
     "batches of a closed form": (  # the loop calls `fit`, too
         "models/closed_form.py",
         "FIT_BATCH = 1000",

@@ -83,7 +83,7 @@ def test_optimizers_take_the_steps_they_are_said_to():
         weight_decay=0.2,
         horizontal_flip=False,
     )
-    fit_by_gradient(trained, images, 0, recipe, Execution("cpu", "float32", "contiguous"))
+    fit_by_gradient(trained, images, None, 0, recipe, Execution("cpu", "float32", "contiguous"))
 
     matrices = [expected.decoder[0].weight, expected.decoder[1].weight]
     others = [expected.encoder[1].weight, expected.decoder[0].bias, expected.decoder[1].bias]
@@ -122,8 +122,8 @@ for how in (("float32", "contiguous"), ("bfloat16", "channels_last")):
     torch.manual_seed(0)
     model = load_plugins(Workspace()).models["cnn"]
     autoencoder = build_autoencoder(model, (1, 8, 8), {"latent": 10, "depth": 3})
-    curve = fit_by_gradient(autoencoder, images, 0, recipe, Execution("cpu", *how))
-    print(json.dumps([curve[-1][0], str(next(autoencoder.parameters()).dtype)]))
+    curve = fit_by_gradient(autoencoder, images, None, 0, recipe, Execution("cpu", *how))
+    print(json.dumps([curve[-1].means["loss"], str(next(autoencoder.parameters()).dtype)]))
 """
     lines = baseline.run("python", "-c", code).stdout.splitlines()
     (exact, kind), (rounded, other) = (json.loads(line) for line in lines if line[0] == "[")

@@ -1,4 +1,4 @@
-"""Models that fit themselves in closed form, from all training images in order."""
+"""Models that fit themselves from all training images in order: in closed form, or as a start."""
 
 import inspect
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, Shape, as_floats
 from aebench.models.device import Execution, deterministic
 from aebench.models.finish import Trained, finished
+from aebench.models.signatures import asked, given, method
 from aebench.models.start import started
 from aebench.timing import Stopwatch
 
@@ -20,31 +21,46 @@ FIT_BATCH = 1000  # images per batch
 
 
 def fitted(
-    model: "Model", shape: Shape, arguments: dict[str, Any], images: Tensor, seed: int
-) -> Trained:
-    """The model, built and fitted. `images` uint8 (N, C, H, W). Failure for a broken contract."""
-    deterministic()
-    autoencoder = started(model, shape, arguments, images, seed)
-    return fit(autoencoder, model, shape, arguments, images)
-
-
-def fit(
-    autoencoder: Autoencoder,
     model: "Model",
     shape: Shape,
     arguments: dict[str, Any],
     images: Tensor,
+    labels: Tensor,
+    seed: int,
 ) -> Trained:
-    """The result of the model's own `fit`, which computes on the CPU in float32."""
+    """The model, built and fitted. `images` uint8 (N, C, H, W), `labels` int64 (N,).
+
+    Failure for a broken contract.
+    """
+    deterministic()
+    autoencoder = started(model, shape, arguments, images, seed)
     stopwatch = Stopwatch()
-    result = autoencoder.fit(Batches(images))  # type: ignore[operator]  # the caller has seen it
+    labels_seen = begin(autoencoder, images, labels)
     used = stopwatch.read()
+    return finished(autoencoder, model, shape, arguments, images, FLOAT32, used, labels_seen, [])
+
+
+FLOAT32 = Execution("cpu", "float32", "contiguous")
+
+
+def begin(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> bool:
+    """Let the model fit itself, where it does, on the CPU. Whether it was given the labels.
+
+    `images` uint8 (N, C, H, W), `labels` int64 (N,). Failure where `fit` returns what looks as if
+    it was to be used.
+    """
+    fit = method(autoencoder, "fit")
+    if fit is None:
+        return False
+    result = fit(Batches(images), **given(autoencoder, "fit", labels=labels.clone()))
     other_model = isinstance(result, nn.Module) and result is not autoencoder
     if other_model or inspect.isgenerator(result) or inspect.iscoroutine(result):
         kind = type(result).__name__
-        raise Failure(f"fit returned {kind}, which is not used; allowed: to fit the model itself")
-    how = Execution("cpu", "float32", "contiguous")
-    return finished(autoencoder, model, shape, arguments, images, how, used, [])
+        raise Failure(
+            f"fit returned {kind}, which is not used; allowed: to fit the model itself; a loop of "
+            "one's own that yields is called optimize"
+        )
+    return "labels" in asked(autoencoder, "fit")
 
 
 class Batches:

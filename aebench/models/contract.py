@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, as_floats
+from aebench.models.signatures import OFFERED, check_method
 from aebench.records.train import BASELINES
 
 if TYPE_CHECKING:
@@ -60,13 +61,9 @@ def few(images: Tensor) -> Tensor:
 
 
 def methods(candidate: Candidate) -> None:
-    """`loss` and `fit` are methods, where there are any."""
-    for name in ("loss", "fit"):
-        own = getattr(candidate.autoencoder, name, None)
-        if own is not None and (isinstance(own, nn.Module) or not callable(own)):
-            raise Failure(
-                f"{name} is {type(own).__name__}; allowed: a method, or none; rename the attribute"
-            )
+    """`loss`, `fit` and `optimize` are methods that ask for what there is."""
+    for name in OFFERED:
+        check_method(candidate.autoencoder, name)
 
 
 def codes(candidate: Candidate) -> None:

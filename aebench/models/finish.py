@@ -1,6 +1,6 @@
 """What every training ends with: a trained model that later stages can build again."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from aebench.plugins import Model
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """The mean over its steps of each scalar that the loss gave, `loss` among them; its time."""
+
+    means: dict[str, float]
+    used: Usage
+
+
 @dataclass
 class Trained:
     """The weights as safetensors, how they were computed, and what the model says of itself.
 
-    `curve`: mean loss and time of each epoch; `used`: time of the whole training.
+    `curve`: what each epoch came to; `used`: time of the whole training; `labels_seen`: whether it
+    was given the training labels.
     """
 
     weights: bytes
@@ -31,7 +40,8 @@ class Trained:
     used: Usage
     note: str | None
     baseline: Baseline | None
-    curve: list[tuple[float, Usage]] = field(default_factory=list)
+    labels_seen: bool
+    curve: list[Epoch]
 
 
 def finished(
@@ -42,7 +52,8 @@ def finished(
     images: Tensor,
     how: Execution,
     used: Usage,
-    curve: list[tuple[float, Usage]],
+    labels_seen: bool,
+    curve: list[Epoch],
 ) -> Trained:
     """The trained autoencoder's result. `images` uint8 (N, C, H, W), those of the training.
 
@@ -63,7 +74,7 @@ def finished(
     candidate = Candidate(autoencoder, few(images), arguments.get("latent"), rebuilt)
     check_contract(model, candidate)
     note, baseline = (getattr(autoencoder, name, None) for name in ("note", "baseline"))
-    return Trained(weights, how, used, note, baseline, curve)
+    return Trained(weights, how, used, note, baseline, labels_seen, curve)
 
 
 def reloaded(fresh: Autoencoder, weights: bytes) -> Autoencoder:

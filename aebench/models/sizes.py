@@ -2,55 +2,71 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from aebench.models.autoencoder import Autoencoder
 from aebench.records.encode import Sizes
 
 
-def sizes(autoencoder: nn.Module, images: Tensor) -> Sizes:
-    """Parameters, bytes, MACs per image and layers, whole and by half.
+def sizes(autoencoder: Autoencoder, images: Tensor) -> Sizes:
+    """Parameters, bytes, MACs per image and layers, whole and by half; of no decoder all 0.
 
-    `images` float32 (B, C, H, W) on the CPU, as the model, which is in eval mode and sees them: it
-    is not to be used further.
+    What both halves have counts once in the whole. What neither has counts where a half computes
+    with it, and else not at all: a critic, a head. `images` float32 (B, C, H, W) on the CPU, as
+    the model, which is in eval mode and sees them: it is not to be used further.
     """
-    found: dict[str, Any] = {
-        "num_params": num_params(autoencoder),
-        "model_bytes": model_bytes(autoencoder),
-    }
+    found: dict[str, Any] = {}
     argument, uncounted = images, set[str]()
-    for half in ("encoder", "decoder"):
-        module = getattr(autoencoder, half)
-        counter, argument = counted(module, argument)
-        found[f"{half}_params"] = num_params(module)
-        found[f"{half}_bytes"] = model_bytes(module)
+    parameters, state = set[Tensor](), set[Tensor]()
+    for half, module in halves(autoencoder).items():
+        counter, result = counted(module, argument)
+        own_parameters = {*module.parameters(), *counter.used(autoencoder.parameters())}
+        own_state = {*tensors(module), *counter.used(tensors(autoencoder))}
+        found[f"{half}_params"] = num_params(own_parameters)
+        found[f"{half}_bytes"] = model_bytes(own_state)
         found[f"{half}_macs"] = None if counter.uncounted else counter.flops // 2 // len(images)
         found[f"{half}_layers"] = num_layers(module)
         uncounted |= counter.uncounted
+        parameters |= own_parameters
+        state |= own_state
         if half == "encoder":
-            found["code_floats"] = argument.shape[1]
+            argument = result
+    if autoencoder.decoder is None:
+        found |= {f"decoder_{figure}": 0 for figure in ("params", "bytes", "macs", "layers")}
+    found |= {"num_params": num_params(parameters), "model_bytes": model_bytes(state)}
+    found["code_floats"] = argument.shape[1]
     if not uncounted:
         return Sizes(macs=found["encoder_macs"] + found["decoder_macs"], **found)
     return Sizes(macs=None, uncounted_operations=" ".join(sorted(uncounted)), **found)
 
 
-def num_params(module: nn.Module) -> int:
-    """Numbers in the module's parameters, shared ones once."""
-    return sum(p.numel() for p in module.parameters())
+def halves(autoencoder: Autoencoder) -> dict[str, nn.Module]:
+    """Those there are, by their names, in the order in which they compute."""
+    found = {"encoder": autoencoder.encoder, "decoder": autoencoder.decoder}
+    return {name: half for name, half in found.items() if half is not None}
 
 
-def model_bytes(module: nn.Module) -> int:
-    """Bytes of the state dict with floating-point entries as float32."""
-    return sum(
-        t.numel() * (4 if t.is_floating_point() else t.element_size())
-        for t in module.state_dict().values()
-    )
+def tensors(module: nn.Module) -> Iterable[Tensor]:
+    """Those of the state dict: each shared one is one object."""
+    return module.state_dict(keep_vars=True).values()
+
+
+def num_params(parameters: Iterable[Tensor]) -> int:
+    """Numbers in the parameters."""
+    return sum(p.numel() for p in parameters)
+
+
+def model_bytes(state: Iterable[Tensor]) -> int:
+    """Bytes of a state dict with floating-point entries as float32."""
+    return sum(t.numel() * (4 if t.is_floating_point() else t.element_size()) for t in state)
 
 
 def num_layers(module: nn.Module) -> int:
@@ -74,7 +90,8 @@ MULTIPLYING = {
 class Dispatch:
     """Adds torch's own FLOP formula of each operation that has one (products, convolutions).
 
-    `uncounted`: the names of those without one that multiply, or are not torch's own.
+    `uncounted`: the names of those without one that multiply, or are not torch's own. `used` tells
+    which tensors were among their arguments.
 
     torch.utils.flop_counter.FlopCounterMode does the same, but a TorchDispatchMode that defines
     this method itself imports torch._dynamo at its first operation: 1.6 s beside the 2.7 s of
@@ -85,6 +102,11 @@ class Dispatch:
         super().__init__()
         self.flops = 0
         self.uncounted: set[str] = set()
+        self.storages: set[int] = set()
+
+    def used(self, tensors: Iterable[Tensor]) -> list[Tensor]:
+        """Those that some operation was given, or a view of them."""
+        return [t for t in tensors if t.numel() and storage(t) in self.storages]
 
     def __torch_dispatch__(
         self,
@@ -93,12 +115,19 @@ class Dispatch:
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        given = tree_leaves((args, kwargs))
+        self.storages |= {storage(t) for t in given if isinstance(t, Tensor)}
         result = operation(*args, **(kwargs or {}))
         if formula := flop_registry.get(operation._overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
         elif multiplies(operation.namespace, operation._overloadpacket.__name__):
             self.uncounted.add(f"{operation.namespace}.{operation._overloadpacket.__name__}")
         return result
+
+
+def storage(tensor: Tensor) -> int:
+    """Where the numbers of a tensor, and of its views, begin in memory."""
+    return tensor.untyped_storage().data_ptr()
 
 
 class Counter(Dispatch, TorchDispatchMode):

@@ -48,8 +48,11 @@ class TrainRecord(StageResult):
     train_contended: bool | None = None
     baseline: Baseline | None = None
     note: str | None = None
+    labels_seen: bool | None = None  # whether the model was given the training labels
+    begun_with: str | None = None  # the run's `weights` file
     all_epoch_seconds: list[float] = []
     losses: list[float] = []  # mean over each epoch
+    curves: dict[str, list[float | None]] = {}  # further scalars of the loss; None: not finite
     timing: Timing = Timing()  # of an epoch
     provenance: Provenance
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aebench.models.finish import Trained
+    from aebench.models.finish import Epoch, Trained
     from aebench.plugins import Model
     from aebench.records.plan import TrainPlan
     from aebench.records.prepare import Prepared
@@ -49,6 +50,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
     # Mapped, whatever its size; "c" because torch warns of memory that it must not write.
     images = torch.from_numpy(np.load(workspace.prepared / "train_images.npy", mmap_mode="c"))
+    labels = torch.from_numpy(np.load(workspace.prepared / "train_labels.npy"))
     keep_freed_memory()
     model = load_model(workspace, plan.plugin, plan.model)
     known = model.baseline if model.baseline in BASELINES else None
@@ -56,7 +58,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     status, weights, how = "ok", b"", {}
     try:
         with contextlib.chdir(os.curdir):  # and back, wherever the model went
-            result = computed(model, plan, meta, images, seed)
+            result = computed(model, plan, meta, images, labels, seed)
         weights, found = result.weights, figures(result)
         how = vars(result.how)
     except KeyboardInterrupt:
@@ -83,16 +85,21 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
 
 
 def computed(
-    model: "Model", plan: "TrainPlan", meta: "Prepared", images: "Tensor", seed: int
+    model: "Model",
+    plan: "TrainPlan",
+    meta: "Prepared",
+    images: "Tensor",
+    labels: "Tensor",
+    seed: int,
 ) -> "Trained":
     """The trained model: by its closed form or by gradient."""
     if plan.train is None:
         from aebench.models.closed_form import fitted
 
-        return fitted(model, meta.shape, plan.build, images, seed)
+        return fitted(model, meta.shape, plan.build, images, labels, seed)
     from aebench.models.training import trained
 
-    return trained(model, meta.shape, plan.build, images, seed, plan.train)
+    return trained(model, meta.shape, plan.build, images, labels, seed, plan.train)
 
 
 def figures(result: "Trained") -> dict[str, Any]:
@@ -100,14 +107,26 @@ def figures(result: "Trained") -> dict[str, Any]:
     from aebench.records.train import epoch_figures, timed
     from aebench.timing import facts
 
-    usages = [used for _, used in result.curve]
+    usages = [epoch.used for epoch in result.curve]
     seconds = [used.seconds for used in usages]
     return epoch_figures(seconds) | {
         "all_epoch_seconds": seconds,
         "timing": facts(timed(usages)),
-        "losses": [loss for loss, _ in result.curve],
+        "losses": [epoch.means["loss"] for epoch in result.curve],
+        "curves": curves(result.curve),
         "train_seconds": result.used.seconds,
         "train_contended": result.used.contended,
         "note": result.note,
         "baseline": result.baseline,
+        "labels_seen": result.labels_seen,
+    }
+
+
+def curves(epochs: "list[Epoch]") -> dict[str, list[float | None]]:
+    """Each further scalar of the loss: its mean over each epoch, None where it is not finite."""
+    names = dict.fromkeys(name for epoch in epochs for name in epoch.means if name != "loss")
+    means = {name: [epoch.means.get(name, math.nan) for epoch in epochs] for name in names}
+    return {
+        name: [value if math.isfinite(value) else None for value in values]
+        for name, values in means.items()
     }
