@@ -19,8 +19,8 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
     signature names; only these enter the cache key. It returns `(encoder, decoder)`, or one
     `torch.nn.Module` with these two attributes:
 
-    - `encoder`: images float32 (B, C, H, W) in [0, 1] -> codes float32 (B, latent); without `latent`
-      in the signature as many floats as it likes;
+    - `encoder`: images float32 (B, C, H, W) in [0, 1] -> codes float32 (B, latent); without
+      `latent` in the signature as many floats as it likes;
     - `decoder`: codes -> images; None for an encoder alone, whose row has no MSE.
 
     The module may further have these, which say by their signature what they use:
@@ -30,8 +30,8 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
       as curves. `labels` int64 (B,): the row says that it saw them. `progress`: 0.0 at the first
       step, 1.0 at the last.
     - `fit(batches[, labels])`: called once, on the CPU, with a re-iterable of all training images,
-      float32 (B, C, H, W), in order, and their labels int64 (N,). Without `loss` or `optimize` it is
-      all the training: register the class itself (`register("pca", PCA)`) and its runs do not
+      float32 (B, C, H, W), in order, and their labels int64 (N,). Without `loss` or `optimize` it
+      is all the training: register the class itself (`register("pca", PCA)`) and its runs do not
       depend on the `train` settings. With one it is the start of gradient training, also of a run
       with `epochs: 0`.
     - `optimize(batches[, labels])`, a generator: the model's own loop with its own optimizers, in

@@ -307,7 +307,9 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
 
     def register_model(name: str, build: Callable[..., Any]) -> None:
         name = checked_name("model", name, models)
-        uses, closed_form = arguments(name, build), hasattr(build, "fit")
+        uses = arguments(name, build)
+        fits, *trains = (getattr(build, own, None) for own in ("fit", "loss", "optimize"))
+        closed_form = fits is not None and not any(trains)
         baseline = getattr(build, "baseline", None)
         call = seeded_by_aebench(plugin, activated(plugin, build))
         models[name] = Model(name, call, plugin, uses, closed_form, baseline)

@@ -213,6 +213,17 @@ def to_torch_state(before: dict[str, Any]) -> Iterable[str]:
             yield f"torch's {words}"
 
 
+@contextlib.contextmanager
+def torch_restored() -> Iterator[None]:
+    """Undo at the end what the code inside changed of torch's settings."""
+    before = torch_state()
+    try:
+        yield
+    finally:
+        for _ in to_torch_state(before):
+            pass
+
+
 def torch_seed() -> int | None:
     """What torch's global generator was last seeded by."""
     torch: Any = sys.modules.get("torch")

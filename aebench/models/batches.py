@@ -36,6 +36,7 @@ class Stream:
         self.batch_size = min(recipe.batch_size, len(images))
         self.steps = len(images) // self.batch_size
         self.random = np.random.default_rng(seed)
+        self.names: set[str] = set()
         self.totals: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.curve: list[Epoch] = []
@@ -66,10 +67,10 @@ class Stream:
         """Add what one batch gave. Read once an epoch: a GPU is not waited for at each step."""
         for name, value in found.items():
             if name not in self.totals:
-                if len(self.totals) == MOST_SCALARS:
-                    known = ", ".join(self.totals)
+                self.names.add(name)
+                if len(self.names) > MOST_SCALARS:
                     raise Failure(
-                        f"the loss gives more than {MOST_SCALARS} scalars: {name} beside {known}; "
+                        f"the loss gives more than {MOST_SCALARS} scalars, {name!r} among them; "
                         "give fewer, under the same names at each step"
                     )
                 self.totals[name] = torch.zeros((), device=self.how.device)

@@ -12,6 +12,7 @@ from aebench.models.device import Execution, deterministic
 from aebench.models.finish import Trained, finished
 from aebench.models.signatures import asked, given, method
 from aebench.models.start import started
+from aebench.surroundings import torch_restored
 from aebench.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def begin(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> bool:
     fit = method(autoencoder, "fit")
     if fit is None:
         return False
-    result = fit(Batches(images), **given(autoencoder, "fit", labels=labels.clone()))
+    with torch_restored():
+        result = fit(Batches(images), **given(autoencoder, "fit", labels=labels.clone()))
     other_model = isinstance(result, nn.Module) and result is not autoencoder
     if other_model or inspect.isgenerator(result) or inspect.iscoroutine(result):
         kind = type(result).__name__

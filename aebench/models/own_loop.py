@@ -58,6 +58,8 @@ class Batches:
         return len(self.stream)
 
     def __iter__(self) -> Iterator[Any]:
+        if self.failure:
+            raise self.failure
         if self.iterated and self.pulled:
             raise self.broken(
                 "optimize goes through the batches a second time; they are those of all "

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, Shape, build_autoencoder
 from aebench.models.contract import Candidate, check_contract, few
 from aebench.models.device import seed_all
@@ -34,6 +35,9 @@ def started(
     with torch.no_grad():
         for name, size in inputs.items():
             autoencoder.get_submodule(name).eval()(torch.zeros(size))
+    for name, parameter in autoencoder.named_parameters():
+        if is_lazy(parameter):
+            raise Failure(f"parameter {name} is lazy, and neither half uses it; give its sizes")
     return autoencoder
 
 

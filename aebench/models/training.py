@@ -1,12 +1,12 @@
 """Training by gradient: the loop."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from aebench.errors import Failure, author_line, first_line
 from aebench.models.autoencoder import Autoencoder, Shape, reconstruction_loss
@@ -20,6 +20,7 @@ from aebench.models.own_loop import own_loop
 from aebench.models.signatures import asked, is_closed_form, learns_from_labels, method
 from aebench.models.start import started
 from aebench.schema import Recipe
+from aebench.surroundings import torch_restored
 from aebench.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -79,18 +80,9 @@ def fit_by_gradient(
     """
     stream = Stream(images, labels, seed, recipe, how)
     autoencoder.to(how.device).to(memory_format=FORMATS[how.memory_format]).train()
-    if method(autoencoder, "optimize"):
-        own_loop(autoencoder, stream)
-    else:
-        try:
-            by_recipe(autoencoder, stream)
-        except RuntimeError as error:
-            if how.precision != "bfloat16" or "bfloat16" not in str(error).lower():
-                raise
-            raise Failure(
-                f"{first_line(error)}{author_line(error)}; loss runs under bfloat16 autocast where "
-                "that is faster: what it mixes needs .float()"
-            ) from None
+    train = own_loop if method(autoencoder, "optimize") else by_recipe
+    with torch_restored():
+        train(autoencoder, stream)
     return stream.curve
 
 
@@ -114,12 +106,12 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream) -> None:
     for done, (images, labels) in enumerate(stream):
         offered = {"labels": labels, "progress": done / max(1, steps - 1)}
         given = {name: offered[name] for name in names}
-        with torch.autocast(how.device, torch.bfloat16, how.precision == "bfloat16"):
-            found = reconstruction_loss(autoencoder, images, **given)
-        loss = found["loss"]
-        if not loss.requires_grad:
-            raise Failure("the loss depends on no parameter: there is nothing to train")
-        loss.backward()
+        with hinting(how):
+            with torch.autocast(how.device, torch.bfloat16, how.precision == "bfloat16"):
+                found = reconstruction_loss(autoencoder, images, **given)
+            if not found["loss"].requires_grad:
+                raise Failure("the loss depends on no parameter: there is nothing to train")
+            found["loss"].backward()
         decay = (done - warm_up) / max(1, steps - warm_up)
         share = min((done + 1) / warm_up, 1 - decay)
         with torch.no_grad():
@@ -133,6 +125,20 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream) -> None:
         stream.log(found)
     stream.close()
     check_all_trained(autoencoder, parameters)
+
+
+@contextlib.contextmanager
+def hinting(how: Execution) -> Iterator[None]:
+    """Failure with the way out where an operation refuses bfloat16."""
+    try:
+        yield
+    except RuntimeError as error:
+        if how.precision != "bfloat16" or "bfloat16" not in str(error).lower():
+            raise
+        raise Failure(
+            f"{first_line(error)}{author_line(error)}; loss runs under bfloat16 autocast where "
+            "that is faster: what it mixes needs .float()"
+        ) from None
 
 
 def check_all_trained(autoencoder: Autoencoder, trained: Sequence[nn.Parameter]) -> None:
@@ -150,8 +156,6 @@ def trainable(autoencoder: Autoencoder) -> list[nn.Parameter]:
     """The parameters that require gradients. Failure for a type that no step is made for."""
     found = {n: p for n, p in autoencoder.named_parameters() if p.requires_grad}
     for name, parameter in found.items():
-        if is_lazy(parameter):
-            raise Failure(f"parameter {name} is lazy, and neither half uses it; give its sizes")
         if parameter.dtype not in (torch.float32, torch.float64):
             kind = str(parameter.dtype).removeprefix("torch.")
             raise Failure(f"parameter {name} is {kind}; allowed: float32, or not to be trained")
