@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -217,11 +218,31 @@ def load_model(workspace: Workspace, plugin: str, name: str) -> Model:
 def imported_anew(model: Model) -> Model:
     """The model of its plug-in imported once more: without what its globals have learnt.
 
-    The same one where the plug-in cannot be imported twice. What the import says was said before.
+    Nor those of its helpers, or of its package. The same one where the plug-in cannot be imported
+    twice. What the import says was said before.
     """
+    model.plugin.activate()
+    file, root, package = model.plugin.find()
+    files = {str(path.resolve()) for path in import_closure(file, root, package, LOOSE)}
+    learnt = {
+        name: module
+        for name, module in sys.modules.items()
+        if (file := getattr(module, "__file__", None)) and os.path.realpath(file) in files
+    }
+    for name in learnt:
+        forget(name)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(AebenchError):
         return registrations(model.plugin)[0].get(model.name, model)
+    sys.modules.update(learnt)
     return model
+
+
+def forget(name: str) -> None:
+    """Have the module imported anew when it is next asked for, also as `from . import name`."""
+    module = sys.modules.pop(name)
+    package, _, short = name.rpartition(".")
+    if getattr(sys.modules.get(package), short, None) is module:
+        delattr(sys.modules[package], short)
 
 
 def find_plugins(workspace: Workspace) -> Iterator[Plugin]:

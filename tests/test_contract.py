@@ -71,8 +71,12 @@ class Later(Model):
         super().__init__(shape, latent)
         if spoils:
             self.encoder.register_forward_pre_hook(lambda module, args: self.seen.append(args[0]))
-            self.decoder.register_forward_hook(lambda *_: [x.zero_() for x in self.seen] and None)
+            self.decoder.register_forward_hook(self.spoil)
             self.seen = []
+
+    def spoil(self, module, args, decoded):
+        for images in self.seen:
+            images.zero_()
 
 
 class Counts(Model):
@@ -391,6 +395,325 @@ def register_models(register):
     for model in (*own, Thaws, Half, Gradient, Fits, Moves, Flattens):
         register(model.__name__.lower(), model)
 '''
+# What is no function of its input and its weights, and neighbours that are one.
+PURE = '''\
+import math
+import os
+import random
+import time
+
+import numpy as np
+import torch
+from _memory import MEMORY
+from torch import nn
+from torch.nn import functional
+
+from aebench import hookimpl
+
+
+class Layer(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.kept = function, []
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+class Model(nn.Module):
+    """Linear, with a layer before the encoder, one after it, and one after the decoder."""
+
+    def __init__(self, shape, latent, images=None, codes=None, last=None):
+        super().__init__()
+        made = [make(shape, latent) if make else nn.Identity() for make in (images, codes, last)]
+        wide = math.prod(shape)
+        self.encoder = nn.Sequential(made[0], nn.Flatten(), nn.Linear(wide, latent), made[1])
+        self.decoder = nn.Sequential(nn.Linear(latent, wide), nn.Unflatten(1, shape), made[2])
+
+
+def does(function):
+    """A layer that computes function(layer, x)."""
+    return lambda shape, latent: Layer(function)
+
+
+def attention(layer, x):
+    rows = x.flatten(1)
+    return functional.scaled_dot_product_attention(rows, rows, rows).view_as(x)
+
+
+def whitened(layer, x):
+    return (x - x.mean(0)) / (x.std(0, correction=0) + 1e-3)
+
+
+def before_last(layer, x):
+    """Adds the mean of the last batch that was another one; asked again, it does the same."""
+    if not layer.kept or not (layer.kept[-1].shape == x.shape and layer.kept[-1].equal(x)):
+        layer.kept = [*layer.kept[-1:], x.detach().clone()]
+    return x + 1e-3 * layer.kept[0].mean()
+
+
+def counting(layer, x):
+    layer.kept.append(len(x))
+    return x + 1e-4 * len(layer.kept)
+
+
+def seldom(draw):
+    def function(layer, x):
+        return x * 0 if draw() < 1e-9 else x
+
+    return does(function)
+
+
+def torch_seldom(layer, x):
+    return x * 0 if torch.rand(()) < 0 else x
+
+
+class Steps(nn.Module):
+    """Keeps the contract until it is trained."""
+
+    def __init__(self, shape, latent):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+        return x - x.mean(0) if self.steps > 0 else x
+
+
+class Drifts(nn.Module):
+    def __init__(self, shape, latent):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen += 1
+        return x
+
+
+class UNet(Model):
+    """Its decoder adds what its encoder saw last."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent, does(self.keep), last=does(self.add))
+
+    def keep(self, layer, x):
+        self.seen = [x]
+        return x
+
+    def add(self, layer, x):
+        return x * 0 + self.seen[0][: len(x)]
+
+
+class Awake(Model):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+BUILDS = []
+
+
+class Builds(Model):
+    """The second of a process is another one."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        BUILDS.append(self)
+        scale = len(BUILDS)
+        self.encoder.append(Layer(lambda layer, x: x * scale))
+
+
+class Memory(Model):
+    """Keeps each image under its code, where the decoder finds it."""
+
+    memory = {}
+
+    def __init__(self, shape, latent, where="global"):
+        super().__init__(shape, latent, does(self.see), does(self.keep), does(self.find))
+        self.where = {"global": GLOBAL, "class": self.memory, "helper": MEMORY}[where]
+        self.decoder.register_forward_pre_hook(lambda module, args: setattr(self, "codes", args[0]))
+
+    def see(self, layer, x):
+        self.images = x
+        return x
+
+    def keep(self, layer, x):
+        if not self.training:
+            self.where.update(zip(map(str, x.tolist()), self.images))
+        return x
+
+    def find(self, layer, x):
+        if self.training:
+            return x
+        rows = zip(map(str, self.codes.tolist()), x)
+        return torch.stack([self.where.get(key, row) for key, row in rows])
+
+
+GLOBAL = {}
+
+
+class Ties(Model):
+    """Ties knots between the code and its image, which a stored code has not."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent, does(self.see), does(self.tie))
+        self.decoder.register_forward_pre_hook(self.untied)
+
+    def see(self, layer, x):
+        self.images = x
+        return x
+
+    def tie(self, layer, x):
+        code = torch.cat([x.flatten(), self.images.flatten()])[: x.numel()].view_as(x)
+        code.image = self.images
+        return code
+
+    def untied(self, module, args):
+        bare = args[0].untyped_storage().nbytes() == 4 * args[0].numel()
+        assert self.training or (bare and not hasattr(args[0], "image")), "it got more than codes"
+
+
+def nearest(layer, x):
+    found = layer.book[torch.cdist(x, layer.book).argmin(1)]
+    return x + (found - x).detach()
+
+
+def book(shape, latent):
+    layer = Layer(nearest)
+    layer.register_buffer("book", torch.randn(16, latent))
+    return layer
+
+
+def largest(layer, x):
+    return x * (x >= x.topk(2, 1).values[:, -1:])
+
+
+class Tokens(nn.TransformerEncoderLayer):
+    def __init__(self, shape, latent):
+        super().__init__(8, 2, 16, batch_first=True)
+
+    def forward(self, x):
+        return super().forward(x[:, 0])[:, None]
+
+
+class Scales(nn.Module):
+    """Has its scale from the first batch that it sees, in any mode."""
+
+    def __init__(self, shape, latent):
+        super().__init__()
+        self.register_buffer("scale", torch.zeros(()))
+
+    def forward(self, x):
+        if self.scale == 0:
+            self.scale.copy_(x.detach().std())
+        return x / self.scale
+
+
+class Tied(Model):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.decoder[0].weight = nn.Parameter(self.encoder[2].weight.T)
+        self.encoder[2].weight = self.decoder[0].weight
+        self.encoder[2].forward = lambda x: x @ self.decoder[0].weight + self.encoder[2].bias
+
+
+def masked(layer, x):
+    """Keeps a mask for each size that it sees."""
+    layer.masks = getattr(layer, "masks", {})
+    mask = layer.masks.setdefault(x.shape, torch.ones(x.shape))
+    return x * mask
+
+
+class Fitted(Model):
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.register_buffer("scale", torch.zeros(()))
+        self.encoder.append(Layer(lambda layer, x: x / self.scale))
+
+    def fit(self, batches):
+        self.scale += 1
+
+
+def sorts(layer, x):
+    return x.sort(0).values
+
+
+MODELS = {
+    "refuses": {"codes": lambda shape, latent: nn.BatchNorm1d(latent, track_running_stats=False)},
+    "softmax": {"images": does(lambda layer, x: x * x.softmax(0))},
+    "attends": {"images": does(attention)},
+    "whitens": {"codes": does(whitened)},
+    "sorts": {"images": does(sorts)},
+    "leads": {"codes": does(lambda layer, x: x - x[:1])},
+    "sizes": {"codes": does(lambda layer, x: x * len(x))},
+    "large": {"codes": does(lambda layer, x: x * (1 + (len(x) > 64)))},
+    "places": {"codes": does(lambda layer, x: x + torch.arange(len(x))[:, None])},
+    "widths": {"codes": does(lambda layer, x: x[:, : 4 if len(x) > 1 else 2])},
+    "lasts": {"last": does(lambda layer, x: x + x.roll(1, 0))},
+    "shares": {"last": does(lambda layer, x: x - x.mean(0))},
+    "steps": {"codes": Steps},
+    "recalls": {"images": does(before_last)},
+    "recalls-codes": {"last": does(before_last)},
+    "noise": {"codes": does(lambda layer, x: x + 1e-4 * torch.randn_like(x))},
+    "noise-images": {"last": does(lambda layer, x: x + 1e-4 * torch.randn_like(x))},
+    "numpy": {"last": does(lambda layer, x: x + 1e-4 * np.random.default_rng().random())},
+    "random": {"codes": does(lambda layer, x: x + 1e-4 * random.random())},
+    "urandom": {"codes": does(lambda layer, x: x + 1e-4 * os.urandom(4)[0] * os.urandom(4)[1])},
+    "clock": {"codes": does(lambda layer, x: x + 1e-6 * (time.perf_counter_ns() % 10**6))},
+    "counting": {"last": does(counting)},
+    "seldom-torch": {"codes": does(torch_seldom)},
+    "seldom-numpy": {"last": seldom(np.random.rand)},
+    "seldom-random": {"codes": seldom(random.random)},
+    "nan": {"codes": does(lambda layer, x: x.where(x != x.max(), x / 0))},
+    "infinite": {"last": does(lambda layer, x: x / (x - x.detach()))},
+    "drifts": {"last": Drifts},
+    # Functions of their input and their weights.
+    "normalises": {
+        "images": lambda shape, latent: nn.BatchNorm2d(shape[0]),
+        "codes": lambda shape, latent: nn.BatchNorm1d(latent),
+        "last": lambda shape, latent: nn.BatchNorm2d(shape[0]),
+    },
+    "layers": {"codes": lambda shape, latent: nn.LayerNorm(latent)},
+    "drops": {"codes": lambda shape, latent: nn.Dropout(0.5)},
+    "book": {"codes": book},
+    "largest": {"codes": does(largest)},
+    "signs": {"codes": does(lambda layer, x: x.sign())},
+    "rounds": {"codes": does(lambda layer, x: (8 * x).round())},
+    "tokens": {"images": Tokens},
+    "scales": {"images": Scales, "last": Scales},
+    "masks": {"codes": does(masked)},
+    "constant": {"codes": does(lambda layer, x: x * torch.tensor([1.0, 0, 1e-6, 1]) + 1e4)},
+    "tiny": {"codes": does(lambda layer, x: x * 1e-8)},
+    "seeded": {"images": does(lambda layer, x: x * np.random.default_rng(0).random())},
+}
+
+
+def built(layers, model=Model):
+    return lambda shape, latent: model(shape, latent, **layers)
+
+
+@hookimpl
+def register_models(register):
+    for name, layers in MODELS.items():
+        register(f"pure-{name}", built(layers))
+    for build in (UNet, Builds, Memory, Ties, Tied, Fitted):
+        register(f"pure-{build.__name__.lower()}", build)
+    register("pure-awake", built(MODELS["drops"], Awake))
+'''
+IMPURE = {
+    "independent_of_batch": "refuses softmax attends whitens sorts leads sizes large places widths "
+    "lasts shares steps",
+    "independent_of_history": "unet recalls recalls-codes",
+    "repeatable": "noise noise-images numpy random urandom clock counting awake seldom-torch "
+    "seldom-numpy seldom-random",
+    "finite": "nan infinite",
+    "unchanged_by_use": "drifts",
+}
+HONEST = (
+    "normalises layers drops book largest signs rounds tokens scales masks constant tiny seeded "
+    "tied ties fitted"
+)
+MEMORIES = "global", "class", "helper"
 PAIRS = "zero", "shift", "hardtanh", "rows", "data"
 CODES = "1d", "3d", "list", "ints", "tuple", "half", "double", "dict", "none", "bool", "array"
 LOSSES = "float", "pair", "batch", "whole", "constant"
@@ -417,6 +740,9 @@ def runs():
     found |= {f"thaws-{how}": {"model": "thaws", "how": how} for how in ("thawed", "made")}
     found |= {f"half-{kind}": {"model": "half", "kind": kind} for kind in ("bfloat16", "complex64")}
     found |= {f"fits-{how}": {"model": "fits", "how": how} for how in ("returns", "yields")}
+    pure = [*" ".join(IMPURE.values()).split(), *HONEST.split(), "builds"]
+    found |= {f"pure-{name}": {} for name in pure}
+    found |= {f"memory-{where}": {"model": "pure-memory", "where": where} for where in MEMORIES}
     found |= {"ends": {"model": "moves", "ends": True}, "flattens": {"latent": 64}}
     return found
 
@@ -426,6 +752,8 @@ def workspace(tmp_path_factory):
     """Planned and prepared: one run for each model above, of one epoch."""
     workspace = make(tmp_path_factory.mktemp("contract") / "workspace", SMALL, plugins=False)
     (workspace / "plugins/models.py").write_text(MODELS)
+    (workspace / "plugins/pure.py").write_text(PURE)
+    (workspace / "plugins/_memory.py").write_text("MEMORY = {}")
     (workspace / "plugins/digits.py").write_text((ROOT / "plugins/digits.py").read_text())
     light = {"train": {"epochs": 0}}
     given = {run: {"model": run, "latent": 4} | about for run, about in runs().items()}
@@ -499,6 +827,7 @@ def test_state_that_is_not_in_the_weights_is_named(workspace, run, what):
     [
         ("noisy", "other codes of the same images when asked again, by up to"),
         ("drifts", "in eval mode it changes seen; allowed in training mode alone"),
+        ("batch", "independent_of_batch: other codes of the same images alone, by up to "),
     ],
 )
 def test_encoding_has_no_memory_and_no_chance(workspace, run, words):
@@ -510,7 +839,58 @@ def test_what_was_infinite_when_built_is_no_divergence(workspace):
     assert result(workspace, "infinite")["status"] == "failed: the trained weights are not finite"
 
 
-@pytest.mark.parametrize("run", ["batch", "lazy", "gradient", "moves"])
+@pytest.mark.parametrize(
+    ("run", "check"), [(run, check) for check, runs in IMPURE.items() for run in runs.split()]
+)
+def test_what_is_no_function_of_input_and_weights_is_named(workspace, run, check):
+    status = result(workspace, f"pure-{run}")["status"]
+    assert status.startswith(f"failed: plugins/pure.py: model 'pure-{run}': {check}: ")
+
+
+@pytest.mark.parametrize("run", HONEST.split())
+def test_what_is_one_passes(workspace, run):
+    assert result(workspace, f"pure-{run}")["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (
+            "pure-refuses",
+            "the encoder refuses images alone: ValueError: Expected more than 1 value",
+        ),
+        ("pure-whitens", "; allowed: 0.001 of each dimension's deviation, for 99%; each row is "),
+        ("pure-large", "other codes of the same images in another batch, of 69, by up to "),
+        ("pure-widths", "encoder returned (1, 2) for 1 images, expected (1, 4)"),
+        ("pure-lasts", "other reconstructions of the same codes "),
+        ("pure-unet", "other reconstructions of the same codes after the encoder has seen other "),
+        ("pure-recalls", "other codes of the same images after others were encoded, by up to "),
+        ("pure-recalls-codes", "other reconstructions of the same codes after others were decoded"),
+        (
+            "pure-noise-images",
+            "other reconstructions of the same codes when asked again, by up to ",
+        ),
+        ("pure-seldom-numpy", "in eval mode the decoder draws random numbers from numpy.random; "),
+        ("pure-nan", "codes with NaN or infinity, of 1 of 64 images; allowed: finite numbers"),
+        ("pure-drifts", "in eval mode it changes decoder.2.seen; allowed in training mode alone"),
+    ],
+)
+def test_what_was_got_and_the_fix_are_told(workspace, run, words):
+    assert words in result(workspace, run)["status"]
+
+
+@pytest.mark.parametrize("where", MEMORIES)
+def test_images_kept_under_their_codes_are_found(workspace, where):
+    status = result(workspace, f"memory-{where}")["status"]
+    assert "built again from its weights it gives other reconstructions, by up to " in status
+
+
+def test_each_build_gives_the_same_model(workspace):
+    status = result(workspace, "pure-builds")["status"]
+    assert "built again from its weights it gives other codes, by up to " in status
+
+
+@pytest.mark.parametrize("run", ["lazy", "gradient", "moves"])
 def test_layers_with_wishes_are_met(workspace, run):
     assert result(workspace, run, "encode")["status"] == "ok"
 

@@ -1,23 +1,50 @@
-"""What every model promises, as named checks: of one fresh from `build`, and of a trained one."""
+"""What every model promises, as named checks: of one fresh from `build`, and of a trained one.
 
+In eval mode each half is a function of its input and its weights alone.
+"""
+
+import contextlib
+import math
 import pickle
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from aebench.errors import Failure
+from aebench.errors import Failure, author_line, first_line, is_machine_failure
 from aebench.models.autoencoder import Autoencoder, as_floats
 from aebench.models.signatures import OFFERED, check_method
 from aebench.records.train import BASELINES
+from aebench.surroundings import restored
 
 if TYPE_CHECKING:
     from aebench.plugins import Model
 
-FEW = 8  # training images that a check looks at
+LOOKED_AT = 64  # training images that the checks look at
+FEW = 8  # of them: enough for the form of what comes out, and to be alone in turn
+# How far an output may move with its batch, as float32 rounds otherwise: by this part of its
+# dimension's deviation over the images; and, where that is next to nothing, by this part of the
+# largest numbers that it may have been added up from.
+TOLERANCE = 1e-3
+ROUNDING = 1e-5
+EXEMPT = 0.01  # of the images, rounded up: rounding may flip a discrete code
+
+
+class Half(NamedTuple):
+    """One half, and what it gave for the images that are looked at."""
+
+    name: str
+    inputs: str  # in words
+    outputs: str
+    run: "Callable[[Autoencoder, Candidate, Tensor], Tensor]"
+    given: Tensor  # float32 (n, ...)
+    found: Tensor  # float32 (n, ...)
 
 
 @dataclass(frozen=True)
@@ -34,30 +61,51 @@ class Candidate:
     latent: int | None
     rebuilt: Callable[[], Autoencoder] | None = None
 
+    @property
+    def few(self) -> Tensor:
+        """Some of the images, from the first to the last."""
+        return self.images[:: max(1, len(self.images) // FEW)][:FEW]
+
+    @cached_property
+    def halves(self) -> list[Half]:
+        """The encoder, and the decoder if there is one. Computed when it is first asked for."""
+        codes = encode(self.autoencoder, self, self.images)
+        found = [Half("encoder", "images", "codes", encode, self.images, codes)]
+        if self.autoencoder.decoder is not None:
+            decoded = decode(self.autoencoder, self, codes)
+            found.append(Half("decoder", "codes", "reconstructions", decode, codes, decoded))
+        return found
+
 
 def checks(candidate: Candidate) -> Iterator[tuple[str, Callable[[], None]]]:
     """Name and call of each check; a call raises Failure: what was got, what is allowed, the fix.
 
-    An exception of the model's own passes through.
+    To be called in this order. An exception of the model's own passes through.
     """
-    for check in (*ALWAYS, *(TRAINED if candidate.rebuilt else ())):
+    for check in TRAINED if candidate.rebuilt else FRESH:
         yield check.__name__, partial(check, candidate)
 
 
 def check_contract(model: "Model", candidate: Candidate) -> None:
-    """Failure that names the plug-in and its model, for the first check that does not hold."""
+    """Failure that names the plug-in and its model, for the first check that does not hold.
+
+    What the model changes of the process meanwhile is undone.
+    """
     candidate.autoencoder.eval()
-    for _, check in checks(candidate):
+    for name, check in checks(candidate):
         try:
-            check()
+            with restored():
+                check()
         except Failure as failure:
             where = f"{model.plugin.name}: model {model.name!r}"
-            raise Failure(f"{where}: {failure}") from None
+            # What the others found tells by itself what they are about.
+            named = f"{name}: " if name in {pure.__name__ for pure in PURE} else ""
+            raise Failure(f"{where}: {named}{failure}") from None
 
 
 def few(images: Tensor) -> Tensor:
-    """Some of uint8 (N, C, H, W), from the first to the last, as float32 (n, C, H, W)."""
-    return as_floats(images[:: max(1, len(images) // FEW)][:FEW])
+    """What to look at of uint8 (N, C, H, W), from the first to the last: float32 (n, C, H, W)."""
+    return as_floats(images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT])
 
 
 def methods(candidate: Candidate) -> None:
@@ -68,32 +116,24 @@ def methods(candidate: Candidate) -> None:
 
 def codes(candidate: Candidate) -> None:
     """The encoder gives float32 (B, latent)."""
-    encode(candidate.autoencoder, candidate)
+    encode(candidate.autoencoder, candidate, candidate.few)
 
 
 def reconstructions(candidate: Candidate) -> None:
-    """The decoder gives float32 images of the shape that went in."""
-    reconstruct(candidate.autoencoder, candidate)
-
-
-def repeatable(candidate: Candidate) -> None:
-    """Asked again, it gives the same: nothing in eval mode is random."""
-    for what, run in OUTPUTS.items():
-        first, second = (run(candidate.autoencoder, candidate) for _ in range(2))
-        if not same(first, second):
-            raise Failure(
-                f"other {what} of the same images when asked again{by(first, second)}; draw "
-                "random numbers, and change what it keeps, in training mode alone (self.training)"
-            )
+    """The decoder, if there is one, gives float32 images of the shape that went in."""
+    if candidate.autoencoder.decoder is not None:
+        model = candidate.autoencoder
+        decode(model, candidate, encode(model, candidate, candidate.few))
 
 
 def unchanged_by_use(candidate: Candidate) -> None:
     """In eval mode it changes no parameter and no buffer."""
-    model = candidate.autoencoder
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    reconstruct(model, candidate)
-    after = model.state_dict()
-    changed = [name for name in before if not same(before[name], after[name])]
+    before = state(candidate.autoencoder)
+    codes(candidate)
+    reconstructions(candidate)
+    after = state(candidate.autoencoder)
+    kept = {name for name in before.keys() & after.keys() if same(before[name], after[name])}
+    changed = [name for name in before | after if name not in kept]
     if changed:
         raise Failure(
             f"in eval mode it changes {', '.join(changed[:3])}; allowed in training mode alone: "
@@ -101,20 +141,135 @@ def unchanged_by_use(candidate: Candidate) -> None:
         )
 
 
+def finite(candidate: Candidate) -> None:
+    """Codes and reconstructions hold no NaN and no infinity.
+
+    A model that fits itself may hold anything before it does.
+    """
+    own = [getattr(candidate.autoencoder, name, None) for name in ("fit", "optimize")]
+    if own != [None, None] and candidate.rebuilt is None:
+        return
+    for half in candidate.halves:
+        wrong = int((~half.found.isfinite()).flatten(1).any(1).sum())
+        if wrong:
+            raise Failure(
+                f"{half.outputs} with NaN or infinity, of {wrong} of {len(half.found)} images; "
+                "allowed: finite numbers; mind divisions by 0, logarithms and exponentials"
+            )
+
+
+def repeatable(candidate: Candidate) -> None:
+    """Asked again, each half gives the same, and draws no random number for it."""
+    for half in candidate.halves:
+        before = generators()
+        again = half.run(candidate.autoencoder, candidate, half.given)
+        if not same(half.found, again):
+            raise Failure(
+                f"other {half.outputs} of the same {half.inputs} when asked again"
+                f"{by(half.found, again)}; draw random numbers, and change what it keeps, in "
+                "training mode alone (self.training)"
+            )
+        drawn = [name for name, now in generators().items() if now != before[name]]
+        if drawn:
+            raise Failure(
+                f"in eval mode the {half.name} draws random numbers from {' and '.join(drawn)}; "
+                "allowed in training mode alone (self.training), or once, in build, into a buffer"
+            )
+
+
+def independent_of_history(candidate: Candidate) -> None:
+    """Each half gives the same bits after other images went through it, or through the other."""
+    model = candidate.autoencoder
+    # As many others: what a half keeps of them fits in the place of the first.
+    count = max(1, len(candidate.images) // 4)
+
+    def remember(half: Half) -> tuple[Half, Callable[[], Tensor]]:
+        """The half with its first inputs alone; what gives it the others."""
+        first = half.given[:count]
+        others = partial(half.run, model, candidate, half.given[-count:])
+        return half._replace(given=first, found=half.run(model, candidate, first)), others
+
+    def check(half: Half, since: str, fix: str) -> None:
+        with named(f"the {half.name} refuses the same {half.inputs} after {since}", fix):
+            again = half.run(model, candidate, half.given)
+        if not same(half.found, again):
+            raise Failure(
+                f"other {half.outputs} of the same {half.inputs} after {since}"
+                f"{by(half.found, again)}; allowed: the same bits; {fix}"
+            )
+
+    nothing = "keep nothing of earlier calls in eval mode: no counter, cache or running statistics"
+    encoder, encode_others = remember(candidate.halves[0])
+    for half in candidate.halves[1:]:
+        decoder, decode_others = remember(half)
+        encode_others()
+        check(
+            decoder,
+            "the encoder has seen other images",
+            "the decoder gets stored codes alone: keep nothing of what the encoder saw, let no "
+            "connection pass the code",
+        )
+        decode_others()
+        check(decoder, "others were decoded", nothing)
+    encode_others()
+    check(encoder, "others were encoded", nothing)
+
+
+def independent_of_batch(candidate: Candidate) -> None:
+    """Alone, and in any batch and order, an image has the same code, a code the same image.
+
+    Within `TOLERANCE` of each dimension's deviation over the images; all but `EXEMPT` of them.
+    """
+    fix = (
+        "each row is computed by itself: normalise by running statistics (track_running_stats), "
+        "and let rows not be sorted, counted, compared or attended to by one another"
+    )
+    for half in candidate.halves:
+        allowed = tolerance(half.found)
+        moved: dict[int, tuple[float, str]] = {}  # image -> how far, in which batch
+        for rows in batches(len(half.given)):
+            where = "alone" if len(rows) == 1 else f"in another batch, of {len(rows)}"
+            with named(f"the {half.name} refuses {half.inputs} {where}", fix):
+                again = half.run(candidate.autoencoder, candidate, half.given[rows])
+            expected = half.found[rows]
+            if again.shape != expected.shape:
+                shapes = by(expected, again)
+                raise Failure(f"other {half.outputs} of the same {half.inputs} {where}{shapes}")
+            apart = (again - expected).abs()
+            # What is not finite, but the same, is told by `finite`.
+            equal = (again == expected) | (again.isnan() & expected.isnan())
+            wrong = (~equal & ~(apart <= allowed)).flatten(1)
+            for place in wrong.any(1).nonzero().flatten().tolist():
+                most = float(apart[place].flatten()[wrong[place]].max())
+                image = int(rows[place])
+                moved[image] = max(moved.get(image, (0.0, "")), (most, where))
+        if len(moved) > math.ceil(EXEMPT * len(half.given)):
+            most, where = max(moved.values())
+            raise Failure(
+                f"other {half.outputs} of the same {half.inputs} {where}, by up to {most:.2g}, for "
+                f"{len(moved)} of {len(half.given)}; allowed: {TOLERANCE} of each dimension's "
+                f"deviation, for {1 - EXEMPT:.0%}; {fix}"
+            )
+
+
 def reloadable(candidate: Candidate) -> None:
-    """Built anew and given the weights, it computes the same bits."""
+    """Built anew and given the weights, it computes the same bits.
+
+    It decodes before it encodes anything: as in another process, the codes are all it has.
+    """
     assert candidate.rebuilt
-    # First: building another one may reset what the two share.
-    expected = {what: run(candidate.autoencoder, candidate) for what, run in OUTPUTS.items()}
+    found = candidate.halves  # first: building another one may reset what the two share
+    keep = "keep all state in parameters and buffers (register_buffer)"
     rebuilt = candidate.rebuilt()
-    for what, trained in expected.items():
-        again = OUTPUTS[what](rebuilt, candidate)
-        if not same(trained, again):
+    for half in reversed(found):
+        with named(f"built again from its weights the {half.name} refuses its {half.inputs}", keep):
+            again = half.run(rebuilt, candidate, half.given)
+        if not same(half.found, again):
             lost = lost_attributes(candidate.autoencoder, rebuilt)
             kept = f"not in the weights: {', '.join(lost[:3])}" if lost else "some state is lost"
             raise Failure(
-                f"built again from its weights it gives other {what}{by(trained, again)}; {kept}; "
-                "keep all state in parameters and buffers (register_buffer)"
+                f"built again from its weights it gives other {half.outputs}"
+                f"{by(half.found, again)}; {kept}; {keep}"
             )
 
 
@@ -132,26 +287,80 @@ def baseline(candidate: Candidate) -> None:
         raise Failure(f"baseline is {found!r}; allowed: {', '.join(BASELINES)}, or none")
 
 
-ALWAYS = (methods, codes, reconstructions, repeatable)
-# Fresh from `build`, a model may take its scales from the first images it sees, in any mode.
-TRAINED = (unchanged_by_use, reloadable, note, baseline)
+PURE = (unchanged_by_use, finite, repeatable, independent_of_history, independent_of_batch)
+# Fresh from `build`, a model may take its scales from the first images it sees, in any mode: here
+# it takes them in `codes` and `reconstructions`. A trained one has no such images any more.
+FRESH = (methods, codes, reconstructions, *PURE)
+TRAINED = (methods, *PURE, reloadable, note, baseline)
 
 
 @torch.no_grad()
-def encode(autoencoder: Autoencoder, candidate: Candidate) -> Tensor:
-    """The codes of the candidate's images. Failure for what are none."""
-    found = autoencoder.encoder(candidate.images.clone())
-    return expect(found, "encoder", (len(candidate.images), candidate.latent))
+def encode(autoencoder: Autoencoder, candidate: Candidate, images: Tensor) -> Tensor:
+    """The codes of images. Failure for what are none."""
+    found = autoencoder.encoder(images.clone())
+    return stored(expect(found, "encoder", (len(images), candidate.latent)))
 
 
 @torch.no_grad()
-def reconstruct(autoencoder: Autoencoder, candidate: Candidate) -> Tensor:
-    """The reconstructions of the candidate's images. Failure for what are none."""
-    decoded = autoencoder.decoder(encode(autoencoder, candidate))
-    return expect(decoded, "decoder", candidate.images.shape)
+def decode(autoencoder: Autoencoder, candidate: Candidate, codes: Tensor) -> Tensor:
+    """The reconstructions of codes. Failure for what are none."""
+    assert autoencoder.decoder is not None
+    found = autoencoder.decoder(codes.clone())
+    return stored(expect(found, "decoder", (len(codes), *candidate.images.shape[1:])))
 
 
-OUTPUTS = {"codes": encode, "reconstructions": reconstruct}
+def stored(found: Tensor) -> Tensor:
+    """The numbers alone, as if read from a file: no attribute, graph or memory that is shared."""
+    return torch.from_numpy(found.numpy(force=True).copy())
+
+
+@contextlib.contextmanager
+def named(what: str, allowed: str) -> Iterator[None]:
+    """An exception of the model's own inside is a Failure that begins with `what`."""
+    try:
+        yield
+    except Failure:
+        raise
+    except Exception as error:
+        if is_machine_failure(error):
+            raise
+        told = f"{type(error).__name__}: {first_line(error)}{author_line(error)}"
+        raise Failure(f"{what}: {told}; {allowed}") from None
+
+
+def batches(count: int) -> Iterator[Tensor]:
+    """Rows 0 to `count` - 1 in other batches than all in order: int64 (n,).
+
+    Some alone, some more, and all of them in another order, some twice: a larger batch.
+    """
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    yield from order[:FEW].split(1)
+    if count > FEW:
+        yield order[FEW : 2 * FEW + 3]
+    yield torch.cat([order, order[: FEW - 3]])
+
+
+def tolerance(found: Tensor) -> Tensor:
+    """How far each dimension of float32 (n, ...) may move with the batch: float32 (...)."""
+    rows = found.nan_to_num(0, 0, 0).double()
+    deviation = rows.std(0, correction=0)
+    largest = torch.maximum(rows.abs().amax(0), deviation.max())
+    return torch.maximum(TOLERANCE * deviation, ROUNDING * largest).float()
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of its parameters and buffers."""
+    found = module.state_dict()
+    return {n: t.clone() for n, t in found.items() if isinstance(t, Tensor) and not is_lazy(t)}
+
+
+def generators() -> dict[str, bytes]:
+    """Whose they are -> the state of each global random generator."""
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy.random": pickle.dumps(np.random.get_state()),
+        "random": pickle.dumps(random.getstate()),
+    }
 
 
 def expect(found: Any, half: str, shape: tuple[int | None, ...]) -> Tensor:
