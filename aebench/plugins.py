@@ -248,7 +248,7 @@ def forget(name: str) -> None:
 def find_plugins(workspace: Workspace) -> Iterator[Plugin]:
     """The workspace's files by name, then the installed entry points of group `aebench`."""
     if workspace.plugins.is_dir():
-        for path in sorted(workspace.plugins.glob("*.py")):
+        for path in sorted(workspace.plugins.absolute().glob("*.py")):
             if not path.name.startswith("_"):
                 yield file_plugin(path)
     for entry in sorted(importlib.metadata.entry_points(group="aebench"), key=lambda e: e.value):

@@ -634,8 +634,15 @@ class Fitted(Model):
         self.scale += 1
 
 
-def sorts(layer, x):
-    return x.sort(0).values
+class Alone(Model):
+    """An encoder alone, which spreads its codes."""
+
+    def __init__(self, shape, latent, **layers):
+        super().__init__(shape, latent, **layers)
+        self.decoder = None
+
+    def loss(self, images):
+        return -self.encoder(images).std()
 
 
 MODELS = {
@@ -643,7 +650,7 @@ MODELS = {
     "softmax": {"images": does(lambda layer, x: x * x.softmax(0))},
     "attends": {"images": does(attention)},
     "whitens": {"codes": does(whitened)},
-    "sorts": {"images": does(sorts)},
+    "sorts": {"images": does(lambda layer, x: x.sort(0).values)},
     "leads": {"codes": does(lambda layer, x: x - x[:1])},
     "sizes": {"codes": does(lambda layer, x: x * len(x))},
     "large": {"codes": does(lambda layer, x: x * (1 + (len(x) > 64)))},
@@ -699,19 +706,22 @@ def register_models(register):
     for build in (UNet, Builds, Memory, Ties, Tied, Fitted):
         register(f"pure-{build.__name__.lower()}", build)
     register("pure-awake", built(MODELS["drops"], Awake))
+    for name in ("normalises", "softmax", "recalls", "noise"):
+        layers = MODELS[name] | {"last": None}
+        register(f"pure-alone-{name}", built(layers, Alone))
 '''
 IMPURE = {
     "independent_of_batch": "refuses softmax attends whitens sorts leads sizes large places widths "
-    "lasts shares steps",
-    "independent_of_history": "unet recalls recalls-codes",
+    "lasts shares steps alone-softmax",
+    "independent_of_history": "unet recalls recalls-codes alone-recalls",
     "repeatable": "noise noise-images numpy random urandom clock counting awake seldom-torch "
-    "seldom-numpy seldom-random",
+    "seldom-numpy seldom-random alone-noise",
     "finite": "nan infinite",
     "unchanged_by_use": "drifts",
 }
 HONEST = (
     "normalises layers drops book largest signs rounds tokens scales masks constant tiny seeded "
-    "tied ties fitted"
+    "tied ties fitted alone-normalises"
 )
 MEMORIES = "global", "class", "helper"
 PAIRS = "zero", "shift", "hardtanh", "rows", "data"

@@ -72,12 +72,6 @@ def test_model_keeps_the_contract(name, shape, given):
             found = {n: p.grad for n, p in autoencoder.named_parameters() if p.grad is not None}
             assert found and [n for n, g in found.items() if not g.isfinite().all()] == []
     check_contract(MODELS[name], Candidate(autoencoder, images, given.get("latent")))
-    with torch.inference_mode():
-        codes = autoencoder.encoder(images)
-        alone = torch.cat([autoencoder.encoder(image[None]) for image in images])
-        decoded = autoencoder.decoder(codes)
-    assert torch.allclose(codes, alone, atol=1e-5), "codes depend on the batch they are in"
-    assert decoded.isfinite().all()
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

@@ -121,23 +121,24 @@ def codes(candidate: Candidate) -> None:
 
 def reconstructions(candidate: Candidate) -> None:
     """The decoder, if there is one, gives float32 images of the shape that went in."""
-    if candidate.autoencoder.decoder is not None:
-        model = candidate.autoencoder
-        decode(model, candidate, encode(model, candidate, candidate.few))
+    model = candidate.autoencoder
+    found = encode(model, candidate, candidate.few)
+    if model.decoder is not None:
+        decode(model, candidate, found)
 
 
 def unchanged_by_use(candidate: Candidate) -> None:
     """In eval mode it changes no parameter and no buffer."""
-    before = state(candidate.autoencoder)
-    codes(candidate)
+    before = {name: tensor.clone() for name, tensor in state(candidate.autoencoder)}
     reconstructions(candidate)
-    after = state(candidate.autoencoder)
-    kept = {name for name in before.keys() & after.keys() if same(before[name], after[name])}
-    changed = [name for name in before | after if name not in kept]
+    changed = before.keys() ^ {name for name, _ in state(candidate.autoencoder)}
+    for name, tensor in state(candidate.autoencoder):
+        if name in before and not same(before[name], tensor):
+            changed.add(name)
     if changed:
         raise Failure(
-            f"in eval mode it changes {', '.join(changed[:3])}; allowed in training mode alone: "
-            "ask self.training"
+            f"in eval mode it changes {', '.join(sorted(changed)[:3])}; allowed in training mode "
+            "alone: ask self.training"
         )
 
 
@@ -200,9 +201,9 @@ def independent_of_history(candidate: Candidate) -> None:
 
     nothing = "keep nothing of earlier calls in eval mode: no counter, cache or running statistics"
     encoder, encode_others = remember(candidate.halves[0])
-    for half in candidate.halves[1:]:
-        decoder, decode_others = remember(half)
-        encode_others()
+    remembered = [remember(half) for half in candidate.halves[1:]]
+    encode_others()
+    for decoder, decode_others in remembered:
         check(
             decoder,
             "the encoder has seen other images",
@@ -211,7 +212,6 @@ def independent_of_history(candidate: Candidate) -> None:
         )
         decode_others()
         check(decoder, "others were decoded", nothing)
-    encode_others()
     check(encoder, "others were encoded", nothing)
 
 
@@ -348,10 +348,11 @@ def tolerance(found: Tensor) -> Tensor:
     return torch.maximum(TOLERANCE * deviation, ROUNDING * largest).float()
 
 
-def state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of its parameters and buffers."""
-    found = module.state_dict()
-    return {n: t.clone() for n, t in found.items() if isinstance(t, Tensor) and not is_lazy(t)}
+def state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Its parameters and buffers, by their names in the weights."""
+    for name, value in module.state_dict().items():
+        if isinstance(value, Tensor) and not is_lazy(value):
+            yield name, value
 
 
 def generators() -> dict[str, bytes]:
