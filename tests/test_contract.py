@@ -617,6 +617,12 @@ class Tied(Model):
         self.encoder[2].forward = lambda x: x @ self.decoder[0].weight + self.encoder[2].bias
 
 
+def collapsing(shape, latent):
+    """Next to nothing but its last layer's bias comes out."""
+    inner = [part for _ in range(30) for part in (nn.Linear(64, 64), nn.GELU())]
+    return nn.Sequential(nn.Linear(latent, 64), *inner, nn.Linear(64, latent))
+
+
 def masked(layer, x):
     """Keeps a mask for each size that it sees."""
     layer.masks = getattr(layer, "masks", {})
@@ -690,6 +696,7 @@ MODELS = {
     "scales": {"images": Scales, "last": Scales},
     "masks": {"codes": does(masked)},
     "constant": {"codes": does(lambda layer, x: x * torch.tensor([1.0, 0, 1e-6, 1]) + 1e4)},
+    "collapses": {"codes": collapsing},
     "tiny": {"codes": does(lambda layer, x: x * 1e-8)},
     "seeded": {"images": does(lambda layer, x: x * np.random.default_rng(0).random())},
 }
@@ -720,8 +727,8 @@ IMPURE = {
     "unchanged_by_use": "drifts",
 }
 HONEST = (
-    "normalises layers drops book largest signs rounds tokens scales masks constant tiny seeded "
-    "tied ties fitted alone-normalises"
+    "normalises layers drops collapses book largest signs rounds tokens scales masks constant tiny "
+    "seeded tied ties fitted alone-normalises"
 )
 MEMORIES = "global", "class", "helper"
 PAIRS = "zero", "shift", "hardtanh", "rows", "data"
