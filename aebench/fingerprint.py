@@ -12,6 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aebench.workspace import file_hash
+
 PACKAGE = Path(__file__).parent
 # Module -> why its content cannot alter a result. What lies below it is left out with it, but the
 # top-level package stands for its `__init__` alone.
@@ -226,10 +228,11 @@ def write(value: Any, parts: list[str | Import]) -> None:
 
 
 def source_hash(sources: set[Path], root: Path) -> str:
-    """SHA-256 over a plug-in's parsed files, with their paths relative to `root`."""
+    """SHA-256 over a plug-in's files, sources parsed, with their paths relative to `root`."""
     digest = hashlib.sha256()
     for path in sorted(sources):
-        text = "".join(map(str, normalised(path.read_bytes())))
+        is_source = path.suffix == ".py"
+        text = "".join(map(str, normalised(path.read_bytes()))) if is_source else file_hash(path)
         digest.update(f"{path.relative_to(root).as_posix()}\0{text}\0".encode())
     return digest.hexdigest()
 
@@ -255,6 +258,30 @@ def import_closure(
             followed = [name for name in names if only in (None, name.split(".")[0])]
             waiting += [file for name in followed for file in module_files(name, root)]
     return found
+
+
+def folder_closure(folder: Path, root: Path, package: str) -> set[Path]:
+    """Every file in the folder, and what the sources in it import from elsewhere below `root`.
+
+    Data that they may read counts, too. Hidden files and __pycache__ do not, and linked folders are
+    followed; see `import_closure`.
+    """
+    found = set(files_below(folder, frozenset()))
+    for source in [path for path in found if path.suffix == ".py"]:
+        found |= import_closure(source, root, None, package)
+    return found
+
+
+def files_below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The files in the folder and its folders; `above`: what it lies in, resolved."""
+    own = folder.resolve()
+    for path in folder.iterdir() if own not in above else ():
+        if path.name.startswith(".") or path.name == "__pycache__" or path.suffix == ".pyc":
+            continue
+        if path.is_dir():
+            yield from files_below(path, above | {own})
+        elif path.is_file():
+            yield path
 
 
 @cache

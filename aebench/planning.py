@@ -74,12 +74,16 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
         run_faults = list(model_faults(name, run, registry))
         faults += run_faults
         if not run_faults:
-            plan.files |= run_plans(workspace, name, run, params, registry.models[run.model], plan)
+            model = registry.find(run.model)
+            assert model  # else a fault
+            plan.files |= run_plans(workspace, name, run, params, model, plan)
     if faults and registry.broken:
         faults += [f"not loaded: {reason}" for reason in registry.broken.values()]
     if faults:
         raise AebenchError("\n".join(faults))
-    unused = [*registry.broken.values(), *registry.duplicates.values()]
+    told_apart = {found.name for run in params.runs.values() if (found := registry.find(run.model))}
+    doubled = [text for name, text in registry.duplicates.items() if name not in told_apart]
+    unused = [*registry.broken.values(), *doubled, *registry.duplicate_datasets.values()]
     plan.warnings += [f"not used: {reason}" for reason in unused]
     plan.files[workspace.plan / "report.json"] = report_plan(workspace, params, plan)
     return plan
@@ -88,14 +92,15 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
 def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
     """What is wrong with the run's model name and the options it is given."""
     where = f"{NAME}: runs.{name}"
-    model = registry.models.get(run.model)
     if run.model in registry.duplicates:
-        yield f"{where}: {registry.duplicates[run.model]}; rename one"
+        yield f"{where}: {registry.duplicates[run.model]}"
         return
+    model = registry.find(run.model)
     if model is None:
-        known = ", ".join(sorted(registry.models)) or "none"
-        hint = nearest(run.model, registry.models)
-        yield f"{where}.model: unknown model {run.model!r}{hint}; registered: {known}"
+        known = ", ".join(sorted(registry.choices)) or "none"
+        hint = nearest(run.model, [*registry.models, *registry.full_names])
+        text = f"unknown model {run.model!r}{hint}; registered: {known}"
+        yield "; ".join([f"{where}.model: {text}", *registry.ignored])
         return
     arguments = model.arguments
     options = [key for key in arguments if key not in ("latent", "depth")]
@@ -104,7 +109,7 @@ def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
             yield f"{where}.{key}: model {run.model!r} does not use {key}; remove the line"
     given = run.model_extra or {}
     for key in given.keys() - set(options) - Params.model_fields.keys():
-        allowed = ", ".join(["model", "latent", "depth", "train", "knn", *options])
+        allowed = ", ".join([*Run.model_fields, *options])
         hint = nearest(key, allowed.split(", "))
         yield f"{where}.{key}: unknown key{hint}; allowed for model {run.model!r}: {allowed}"
     for key in options:
@@ -166,8 +171,8 @@ def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
             num_test=found.count("test"),
             fingerprints=plan.fingerprints("prepare"),
         )
-    if name in registry.duplicates:
-        raise AebenchError(f"{NAME}: dataset: {registry.duplicates[name]}; rename one")
+    if name in registry.duplicate_datasets:
+        raise AebenchError(f"{NAME}: dataset: {registry.duplicate_datasets[name]}")
     if name not in registry.datasets:
         raise AebenchError(unknown_dataset(name, folder, registry))
     plugin = registry.datasets[name].plugin

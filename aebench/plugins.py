@@ -1,4 +1,4 @@
-"""Find and load plug-ins: `plugins/*.py` of the workspace and installed packages.
+"""Find and load plug-ins: files and folders of `plugins/`, and installed packages.
 
 What each one registers is remembered in .aebench/plugins.json, since importing it means importing
 torch: a `dvc repro` with nothing to do needs the names and the defaults alone.
@@ -13,7 +13,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,12 @@ import pluggy
 
 from aebench import hookspecs
 from aebench.errors import AebenchError, Failure, author_line, first_line
-from aebench.fingerprint import import_closure, module_fingerprint, source_hash
+from aebench.fingerprint import (
+    folder_closure,
+    import_closure,
+    module_fingerprint,
+    source_hash,
+)
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
 from aebench.workspace import Outs, Workspace, is_json, json_bytes, sha256
@@ -32,22 +38,24 @@ from aebench.workspace import Outs, Workspace, is_json, json_bytes, sha256
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plug-in: `name` is `plugins/cnn.py`, or `package: module` for an installed one."""
+    """One plug-in: `name` is `plugins/cnn.py`, `plugins/vit` (a folder), or `package: module`.
+
+    `package` is `cnn`, `vit`, or the installed distribution: it tells models of one name apart.
+    """
 
     name: str
+    package: str
     load: Callable[[], ModuleType]
-    find: Callable[[], tuple[Path, Path, str | None]]  # file, import root, package followed
+    sources: Callable[[], tuple[set[Path], Path]]  # its files, and the root that they are named by
     folder: Path | None = None  # whose helpers it imports by name
 
     def fingerprint(self) -> str:
         """The hash of the plug-in's source and of what it imports from beside itself."""
-        file, root, package = self.find()
-        return source_hash(import_closure(file, root, package, LOOSE), root)
+        return source_hash(*self.sources())
 
     def hashes(self) -> dict[str, str]:
         """File -> hash of its own source: the plug-in's and those of what it imports."""
-        file, root, package = self.find()
-        found = import_closure(file, root, package, LOOSE)
+        found, root = self.sources()
         prefix = "" if self.folder is None else "plugins/"
         names = {path: f"{prefix}{path.relative_to(root).as_posix()}" for path in sorted(found)}
         return {name: source_hash({path}, root)[:12] for path, name in names.items()}
@@ -69,6 +77,11 @@ class Model:
     closed_form: bool  # whether the registered class fits itself instead of being trained
     baseline: str | None = None  # which reference the registered class says it is
 
+    @property
+    def full_name(self) -> str:
+        """`cnn:light`: what a run writes where two plug-ins register `light`."""
+        return f"{self.plugin.package}:{self.name}"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -83,10 +96,40 @@ class Dataset:
 class Registry:
     """Everything registered, and why each plug-in that is not there could not be loaded."""
 
-    models: dict[str, Model] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)  # of names that a single model has
+    full_names: dict[str, Model] = field(default_factory=dict)  # as well
     datasets: dict[str, Dataset] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)  # plug-in name -> reason
-    duplicates: dict[str, str] = field(default_factory=dict)  # model or data set -> sentence
+    duplicates: dict[str, str] = field(default_factory=dict)  # name of several models -> sentence
+    duplicate_datasets: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)  # folders that may be meant as plug-ins
+
+    @property
+    def choices(self) -> dict[str, Model]:
+        """What a run can write as its model: the name, or the full name where several have it."""
+        doubled = {n: m for n, m in self.full_names.items() if m.name in self.duplicates}
+        return self.models | doubled
+
+    def find(self, name: str) -> Model | None:
+        """The model that a run means by the name or full name."""
+        return self.models.get(name) or self.full_names.get(name)
+
+    def add_models(self, models: Iterable[Model]) -> None:
+        """Sort out which names tell one model from all others."""
+        by_name, by_full_name = defaultdict(list), defaultdict(list)
+        for model in models:
+            by_name[model.name].append(model)
+            by_full_name[model.full_name].append(model)
+        self.models = {name: found[0] for name, found in by_name.items() if not found[1:]}
+        self.full_names = {name: found[0] for name, found in by_full_name.items() if not found[1:]}
+        several = {name: found for name, found in by_full_name.items() if found[1:]} | {
+            name: found for name, found in by_name.items() if found[1:]
+        }
+        for name, found in sorted(several.items()):
+            owners = " and ".join(model.plugin.name for model in found)
+            full = [f"`model: {m.full_name}`" for m in found if m.full_name in self.full_names]
+            fix = f"write {' or '.join(full)}" if full else "rename one"
+            self.duplicates[name] = f"model {name!r} is registered by {owners}; {fix}"
 
 
 def load_plugins(workspace: Workspace, remembering: bool = True) -> Registry:
@@ -95,7 +138,8 @@ def load_plugins(workspace: Workspace, remembering: bool = True) -> Registry:
     One that is remembered is not imported before something of it is built or loaded. `remembering`:
     whether to write down what is not yet remembered.
     """
-    registry = Registry()
+    registry = Registry(ignored=list(unmarked_folders(workspace)))
+    every: list[Model] = []
     keys = memory_keys(workspace)
     known, fresh = remembered(workspace, keys), {}
     for plugin in find_plugins(workspace):
@@ -108,14 +152,13 @@ def load_plugins(workspace: Workspace, remembering: bool = True) -> Registry:
             registry.broken[plugin.name] = str(error)
             continue
         fresh[plugin.name] = description(keys.get(plugin.name), models, datasets)
-        for name in registry.models.keys() & models.keys():
-            both = f"{registry.models[name].plugin.name} and {plugin.name}"
-            registry.duplicates[name] = f"model {name!r} is registered by both {both}"
+        every += models.values()
         for name in registry.datasets.keys() & datasets.keys():
             both = f"{registry.datasets[name].plugin.name} and {plugin.name}"
-            registry.duplicates[name] = f"data set {name!r} is registered by both {both}"
-        registry.models = models | registry.models
+            sentence = f"data set {name!r} is registered by both {both}; rename one"
+            registry.duplicate_datasets[name] = sentence
         registry.datasets = datasets | registry.datasets
+    registry.add_models(every)
     if remembering and fresh != known:
         remember(workspace, fresh)
     return registry
@@ -222,8 +265,7 @@ def imported_anew(model: Model) -> Model:
     twice. What the import says was said before.
     """
     model.plugin.activate()
-    file, root, package = model.plugin.find()
-    files = {str(path.resolve()) for path in import_closure(file, root, package, LOOSE)}
+    files = {str(path.resolve()) for path in model.plugin.sources()[0]}
     learnt = {
         name: module
         for name, module in sys.modules.items()
@@ -246,29 +288,74 @@ def forget(name: str) -> None:
 
 
 def find_plugins(workspace: Workspace) -> Iterator[Plugin]:
-    """The workspace's files by name, then the installed entry points of group `aebench`."""
-    if workspace.plugins.is_dir():
-        for path in sorted(workspace.plugins.absolute().glob("*.py")):
-            if not path.name.startswith("_"):
-                yield file_plugin(path)
+    """The workspace's by name, then the installed entry points of group `aebench`."""
+    paths = visible(workspace.plugins.absolute())
+    folders = {path.name for path in paths if (path / "__init__.py").is_file()}
+    for path in paths:
+        if path.name in folders:
+            yield folder_plugin(path)
+        elif path.suffix == ".py" and not path.is_dir() and path.stem not in folders:
+            yield file_plugin(path)
     for entry in sorted(importlib.metadata.entry_points(group="aebench"), key=lambda e: e.value):
         yield entry_plugin(entry)
 
 
+def visible(folder: Path) -> list[Path]:
+    """What lies in the folder of plug-ins, by name, without helpers (`_*`) and hidden files."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in paths if not path.name.startswith(("_", ".")))
+
+
+def unmarked_folders(workspace: Workspace) -> Iterator[str]:
+    """A sentence for each folder with sources that lacks what would make it a plug-in."""
+    for path in visible(workspace.plugins):
+        if path.is_dir() and not (path / "__init__.py").is_file() and any(path.glob("*.py")):
+            yield (
+                f"plugins/{path.name}: has no __init__.py, so it is no plug-in; add one, or call "
+                f"the folder _{path.name} if it holds helpers"
+            )
+
+
 def file_plugin(path: Path) -> Plugin:
-    """A loose file. Its helpers, `plugins/_*.py`, are importable by their name."""
+    """A loose file. Its helpers, `plugins/_*`, are importable by their name."""
 
     def load() -> ModuleType:
-        name = f"{LOOSE}.{path.stem}"
-        spec = importlib.util.spec_from_file_location(name, path.resolve())
-        assert spec and spec.loader  # a .py file always has both
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses and pickling look the module up by name
-        spec.loader.exec_module(module)
-        return module
+        return executed(f"{LOOSE}.{path.stem}", path.resolve())
 
-    name = f"plugins/{path.name}"
-    return Plugin(name, load, lambda: (path, path.parent, None), path.parent)
+    def sources() -> tuple[set[Path], Path]:
+        return import_closure(path, path.parent, None, LOOSE), path.parent
+
+    return Plugin(f"plugins/{path.name}", path.stem, load, sources, path.parent)
+
+
+def folder_plugin(folder: Path) -> Plugin:
+    """A folder with an `__init__.py`: a package, of which every file counts as its source."""
+    parent, name = folder.parent, folder.name
+    other = parent / f"{name}.py"
+
+    def load() -> ModuleType:
+        if other.is_file():  # one of them would be imported by the name: which?
+            raise AebenchError(f"plugins/{name}.py has the same name; rename one")
+        return executed(f"{LOOSE}.{name}", parent.resolve() / name / "__init__.py")
+
+    def sources() -> tuple[set[Path], Path]:
+        found = folder_closure(folder, parent, LOOSE)
+        return found | ({other} if other.is_file() else set()), parent
+
+    return Plugin(f"plugins/{name}", name, load, sources, parent)
+
+
+def executed(name: str, file: Path) -> ModuleType:
+    """The module or package of the file, and no submodule of an earlier one."""
+    for known in list(sys.modules):
+        if known == name or known.startswith(f"{name}."):
+            del sys.modules[known]
+    spec = importlib.util.spec_from_file_location(name, file)  # knows a package by its __init__
+    assert spec and spec.loader  # a .py file always has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look the module up by name
+    spec.loader.exec_module(module)
+    return module
 
 
 LOOSE = "aebench_plugins"  # the package that loose plug-ins are modules of, for Python
@@ -285,13 +372,20 @@ def activate(folder: str) -> None:
         return
     if active is not None:
         sys.path.remove(active)
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if name == LOOSE or (file and Path(file).is_relative_to(active)):
-                HELPERS[active][name] = sys.modules.pop(name)
+        HELPERS[active] = taken_out(active)
     # Last on the path: `plugins/torch.py` must not stand in for an installed package.
     sys.path.append(folder)
     sys.modules.update(HELPERS.setdefault(folder, {LOOSE: package_of(folder)}))
+
+
+def taken_out(folder: str) -> dict[str, ModuleType]:
+    """The modules that were imported from the folder of plug-ins: Python forgets them."""
+    return {
+        name: sys.modules.pop(name)
+        for name, module in list(sys.modules.items())
+        if name == LOOSE
+        or ((file := getattr(module, "__file__", None)) and Path(file).is_relative_to(folder))
+    }
 
 
 def package_of(folder: str) -> ModuleType:
@@ -306,14 +400,15 @@ def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
     package = entry.module.split(".")[0]
     owner = entry.dist.name if entry.dist else package
 
-    def find() -> tuple[Path, Path, str | None]:
+    def sources() -> tuple[set[Path], Path]:
         with harmless(importing=True):  # it runs the package's `__init__`
             spec = importlib.util.find_spec(entry.module)
         file = Path(spec.origin)  # type: ignore[union-attr, arg-type]  # it was imported before
         depth = len(entry.module.split(".")) - (file.name != "__init__.py")
-        return file, file.parents[depth], package
+        root = file.parents[depth]
+        return import_closure(file, root, package), root
 
-    return Plugin(f"{owner}: {entry.value}", entry.load, find)
+    return Plugin(f"{owner}: {entry.value}", owner, entry.load, sources)
 
 
 def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]:
@@ -361,7 +456,7 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
     if not models and not datasets:
         raise AebenchError(
             f"{plugin.name}: registers nothing; decorate `register_models(register)` "
-            "with @aebench.hookimpl"
+            "with @aebench.hookimpl, or let its name begin with _ if it holds helpers"
         )
     return models, datasets
 
@@ -474,6 +569,7 @@ def fault(error: BaseException) -> str:
         hooks = ", ".join(n for n in vars(hookspecs) if n.startswith("register_"))
         return f"{' '.join(str(error).split())}; hooks: {hooks}"
     if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg} (line {error.lineno})"
+        file = Path(error.filename or "?").name  # perhaps a helper's
+        return f"SyntaxError: {error.msg} (line {error.lineno} of {file})"
     ends = "" if isinstance(error, Exception) else "; a plug-in must not end the process"
     return f"{type(error).__name__}: {first_line(error)}{author_line(error)}{ends}"

@@ -1,6 +1,7 @@
 """Bad input: one clear line for each fault, exit 1, nothing half-written."""
 
 import json
+import shutil
 
 import pytest
 from conftest import LIGHT, ROOT, SMALL
@@ -143,9 +144,56 @@ def test_duplicate_model_names_both_files(light):
     (light / "plugins/copy.py").write_text(LIGHT)
     lines = refused_again(light)
     both = "plugins/copy.py and plugins/light.py"
-    assert lines == [
-        f"params.yaml: runs.one: model 'light' is registered by both {both}; rename one"
+    names = "`model: copy:light` or `model: light:light`"
+    assert lines == [f"params.yaml: runs.one: model 'light' is registered by {both}; write {names}"]
+
+
+def test_models_of_one_name_are_told_apart_by_their_plugins(light):
+    light.run("aebench", "plan")
+    alone = (light / "plan/one/train.json").read_text()
+    (light / "plugins/copy.py").write_text(LIGHT.replace("beta=1.0", "gamma=1.0"))
+    listed = light.run("aebench", "list").stdout
+    for words in (
+        "copy:light   plugins/copy.py",
+        "light:light  plugins/light.py",
+        "; write `model",
+    ):
+        assert words in listed, listed
+    full = {"one": {"model": "light:light"}, "two": {"model": "copy:light", "gamma": 2.0}}
+    light.params(runs=full)
+    assert light.run("aebench", "plan").stderr == ""
+    assert (light / "plan/one/train.json").read_text() == alone
+    two = json.loads((light / "plan/two/train.json").read_text())
+    assert (two["model"], two["plugin"], two["build"]["gamma"]) == ("light", "plugins/copy.py", 2.0)
+    light.run("aebench", "prepare")
+    light.run("aebench", "train", "two", "0")
+    assert json.loads((light / "results/two/0/train.json").read_text())["status"] == "ok"
+    # Only the bare name is a fault, and a mistyped one gets the nearest.
+    light.params(runs=full | {"three": {"model": "cpy:light"}})
+    (line,) = refused_again(light)
+    assert "runs.three.model: unknown model 'cpy:light' (did you mean 'copy:light'?)" in line
+    assert line.endswith("; registered: copy:light, light:light")
+    (light / "plugins/other.py").write_text(LIGHT.replace('"light"', '"other"'))
+    light.params(runs={"one": {"model": "other"}, "two": {"model": "other:other"}})
+    said = light.run("aebench", "plan").stderr
+    assert said.startswith(
+        "aebench: warning: not used: model 'light' is registered by plugins/copy"
+    )
+    plans = [(light / f"plan/{run}/train.json").read_text() for run in ("one", "two")]
+    assert plans[0] == plans[1]
+
+
+def test_data_sets_of_one_name_are_a_fault_where_used(light):
+    shutil.copy(light / "plugins/digits.py", light / "plugins/figures.py")
+    both = "plugins/digits.py and plugins/figures.py"
+    assert refused_again(light) == [
+        f"params.yaml: dataset: data set 'digits' is registered by both {both}; rename one"
     ]
+    # A model may be called like a data set.
+    (light / "plugins/figures.py").unlink()
+    (light / "plugins/light.py").write_text(LIGHT.replace('"light"', '"digits"'))
+    light.params(runs={"one": {"model": "digits"}})
+    light.run("aebench", "plan")
 
 
 def test_option_enters_the_plan_with_its_default(light):

@@ -494,3 +494,174 @@ def test_edit_of_the_same_size_and_second_is_noticed(light, monkeypatch):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "runs.one.beta: unknown key" in light.run("aebench", "plan", ok=False).stderr
     assert not (light / "plugins/__pycache__").exists() and not sys.dont_write_bytecode
+
+
+FOLDER = {
+    "__init__.py": "from .layers import build\nfrom .inner import register_models\n",
+    "layers.py": "from .._width import WIDTH\n\nMADE = []\n\n"
+    + LIGHT[: LIGHT.index("@hookimpl")].replace("beta=1.0", "gamma=1.0"),
+    "inner/__init__.py": "from aebench import hookimpl\nfrom ..layers import build\n\n@hookimpl\n"
+    "def register_models(register):\n    register('vit', build)\n",
+    "inner/unused.py": "ONE = 1\n",
+    "table.json": "[1]",
+}
+
+
+def write_folder(folder, files=FOLDER):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_folder_is_a_plugin_whose_whole_content_counts(light):
+    write_folder(light / "plugins/vit")
+    (light / "plugins/_width.py").write_text("WIDTH = 1\n")
+    uses = "from .vit.layers import WIDTH\n" + LIGHT.replace('"light"', '"uses"')
+    (light / "plugins/uses.py").write_text(uses)
+    runs = ("light", "vit", "uses")
+    light.params(runs={run: {"model": run} for run in runs})
+
+    def plans():
+        assert light.run("aebench", "plan").stderr == ""
+        return {run: (light / f"plan/{run}/train.json").read_text() for run in runs}
+
+    before = plans()
+    plan = json.loads(before["vit"])
+    assert plan["plugin"] == "plugins/vit" and plan["build"] == {"gamma": 1.0, "latent": 32}
+    assert "vit      plugins/vit " in light.run("aebench", "list").stdout
+    light.run("aebench", "prepare")
+    light.run("aebench", "train", "vit", "0")
+    assert json.loads((light / "results/vit/0/train.json").read_text())["status"] == "ok"
+    assert "no result" in light.run("aebench", "plan", "--check").stdout
+    for name, text, moved in (
+        ("vit/layers.py", FOLDER["layers.py"].replace("gamma=1.0", "gamma=2.0"), {"vit", "uses"}),
+        ("vit/inner/unused.py", "ONE = 2\n", {"vit"}),
+        ("vit/new.py", "", {"vit"}),
+        ("vit/table.json", "[2]", {"vit"}),
+        ("_width.py", "WIDTH = 2\n", {"vit", "uses"}),
+        ("vit/layers.py", "# why\n" + FOLDER["layers.py"].replace("1.0", "2.0"), set()),
+        ("vit/.hidden.py", "ONE = 1\n", set()),
+        ("vit/__pycache__/layers.cpython-311.pyc", "x", set()),
+    ):
+        write_folder(light / "plugins", {name: text})
+        after = plans()
+        assert {run for run in runs if after[run] != before[run]} == moved, name
+        before = after
+    assert json.loads(before["vit"])["build"]["gamma"] == 2.0
+    said = light.run("aebench", "plan", "--check").stdout
+    changed = [f"plugins/{name}" for name in ("_width.py", "vit/inner/unused.py", "vit/layers.py")]
+    assert f"train@vit-0: gamma 1.0 -> 2.0; {', '.join(changed)}, plugins/vit/new.py" in said
+    (light / "plugins/vit.py").write_text(LIGHT)
+    said = light.run("aebench", "plan", ok=False).stderr
+    assert "not loaded: plugins/vit: plugins/vit.py has the same name; rename one" in said
+
+
+def test_modules_of_a_folder_are_imported_anew_for_the_check(light):
+    """What a module or a helper has learnt is not there when the model is built again."""
+    learning = FOLDER["layers.py"].replace("MADE = []", "from .._made import MADE")
+    learning = learning.replace("    return", "    MADE.append(1)\n    return")
+    learning = learning.replace("nn.Flatten(), ", "nn.Flatten(), *[nn.Identity()] * len(MADE), ")
+    own = learning.replace("from .._made import MADE", "MADE = []")
+    light.params(runs={"one": {"model": "vit"}})
+    (light / "plugins/_width.py").write_text("WIDTH = 1\n")
+    (light / "plugins/_made.py").write_text("MADE = []\n")
+    for source in (learning, own):
+        write_folder(light / "plugins/vit", FOLDER | {"layers.py": source})
+        for command in (("plan",), ("prepare",), ("train", "one", "0")):
+            light.run("aebench", *command)
+        status = json.loads((light / "results/one/0/train.json").read_text())["status"]
+        assert "the trained state does not fit a newly built model" in status
+
+
+STRANGE = {
+    "a file of its name": (
+        {"vit/__init__.py": "", "vit.py": LIGHT},
+        "plugins/vit: plugins/vit.py has the same name; rename one",
+    ),
+    "no __init__": (
+        {"vit/layers.py": LIGHT},
+        "plugins/vit: has no __init__.py, so it is no plug-in; add one, or call the folder _vit if",
+    ),
+    "helpers": (
+        {"vit/__init__.py": "ONE = 1\n"},
+        "plugins/vit: registers nothing; decorate `register_models(register)` with @aebench.hook",
+    ),
+    "a broken module": (
+        {"vit/__init__.py": "from .layers import x", "vit/layers.py": "\nx = ("},
+        "plugins/vit: SyntaxError: '(' was never closed (line 2 of layers.py)",
+    ),
+    "a module that raises": (
+        {"vit/__init__.py": "from .layers import x", "vit/layers.py": "\n1 / 0"},
+        "plugins/vit: ZeroDivisionError: division by zero (layers.py:2)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "expected"), STRANGE.values(), ids=STRANGE)
+def test_folder_that_is_no_plugin_is_told_in_a_line(light, files, expected):
+    write_folder(light / "plugins", files)
+    light.params(runs={"one": {"model": "vit"}})
+    lines = [x for x in light.run("aebench", "plan", ok=False).stderr.splitlines() if expected in x]
+    assert len(lines) == 1
+    assert light.run("aebench", "list").stdout.count(expected) == 1
+
+
+def test_folders_of_helpers_and_of_installed_names(light):
+    """A folder called like an installed package is a plug-in and stands in for nothing."""
+    write_folder(light / "plugins/_nets", {"__init__.py": "", "sizes.py": "WIDTH = 1\n"})
+    write_folder(light / "plugins/loose", {"more.py": "WIDTH = 1\n"})
+    write_folder(light / "plugins/.old", {"__init__.py": "nonsense ("})
+    (light / "plugins/.#light.py").symlink_to("nowhere")  # an editor's lock
+    imports = "from _nets.sizes import WIDTH\nfrom ..loose.more import WIDTH as W\nimport torch\n"
+    source = imports + LIGHT.replace('"light"', '"net"').replace("nn.Flatten()", "nn.Flatten(W)")
+    write_folder(light / "plugins/torch", {"__init__.py": source})
+    light.params(runs={"one": {"model": "light"}, "net": {"model": "torch:net"}})
+    light.apart = True
+    assert light.run("aebench", "plan").stderr == ""
+    light.run("aebench", "prepare")
+    light.run("aebench", "train", "net", "0")
+    assert json.loads((light / "results/net/0/train.json").read_text())["status"] == "ok"
+    light.apart = False
+    before = (light / "plan/net/train.json").read_text()
+    (light / "plugins/_nets/sizes.py").write_text("WIDTH = 2\n")
+    light.run("aebench", "plan")
+    assert (light / "plan/net/train.json").read_text() != before
+
+
+CLOSED = """\
+import torch
+from torch import nn
+from aebench import hookimpl
+
+class Fitted(nn.Module):
+    def __init__(self, shape, latent):
+        super().__init__()
+        pixels = shape[0] * shape[1] * shape[2]
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, latent))
+        self.decoder = nn.Sequential(nn.Linear(latent, pixels), nn.Unflatten(1, shape))
+    def fit(self, batches): pass
+
+class Quiet(Fitted):
+    loss = optimize = None
+class Lossy(Fitted):
+    def loss(self, images): return (self.decoder(self.encoder(images)) - images).abs().mean()
+class Looped(Fitted):
+    def optimize(self, batches): yield from ()
+class NoFit(Lossy):
+    fit = None
+
+@hookimpl
+def register_models(register):
+    for kind in (Fitted, Quiet, Lossy, Looped, NoFit):
+        register(kind.__name__, kind)
+"""
+
+
+def test_only_a_class_with_nothing_to_train_is_a_closed_form(light):
+    (light / "plugins/closed.py").write_text(CLOSED)
+    names = ("Fitted", "Quiet", "Lossy", "Looped", "NoFit")
+    light.params(runs={name.lower(): {"model": name} for name in names})
+    for _ in range(2):  # the second time it is remembered
+        light.run("aebench", "plan")
+        plans = {n: json.loads((light / f"plan/{n.lower()}/train.json").read_text()) for n in names}
+        assert [n for n in names if plans[n]["train"] is None] == ["Fitted", "Quiet"]

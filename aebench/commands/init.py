@@ -38,6 +38,7 @@ class State(StrEnum):
     TAKEN = "taken over"
     CHANGED = "changed here, kept"
     GONE = "not here, left so"
+    FOLDER = "a folder here has its name, left out"
     DROPPED = "no longer shipped, kept"
 
 
@@ -130,7 +131,9 @@ def whole_files() -> dict[str, bytes]:
 def missing(root: Path) -> dict[str, bytes]:
     """Name -> content of what is to be written: files that are not there, ignored patterns."""
     contents = {
-        name: content for name, content in whole_files().items() if not os.path.lexists(root / name)
+        name: content
+        for name, content in whole_files().items()
+        if not os.path.lexists(root / name) and not is_folder(root / name)
     }
     for name in IGNORES:
         here = content_of(root / name) or b""
@@ -138,6 +141,11 @@ def missing(root: Path) -> dict[str, bytes]:
         if content != here:
             contents[name] = content
     return contents
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a plug-in of that name which is a folder: beside it, neither would load."""
+    return path.suffix == ".py" and (path.with_suffix("") / "__init__.py").is_file()
 
 
 def with_lines(here: bytes, wanted: bytes) -> bytes:
@@ -266,10 +274,7 @@ def bring_up(root: Path) -> None:
 
 def states_of(root: Path, record: Record | None, ours: dict[str, bytes]) -> dict[str, State]:
     """The state of each file that this version ships or the workspace's version shipped."""
-    states = {
-        name: state_of(name, content_of(root / name), content, record)
-        for name, content in ours.items()
-    }
+    states = {name: state_of(name, root / name, content, record) for name, content in ours.items()}
     old = record.files if record else {}
     dropped = [name for name in old if name not in ours and os.path.lexists(root / name)]
     return states | dict.fromkeys(dropped, State.DROPPED)
@@ -280,11 +285,14 @@ def content_of(path: Path) -> bytes | None:
     return path.read_bytes() if os.path.lexists(path) else None
 
 
-def state_of(name: str, here: bytes | None, content: bytes, record: Record | None) -> State:
+def state_of(name: str, path: Path, content: bytes, record: Record | None) -> State:
     """The state of a file that this version ships with the content."""
+    here = content_of(path)
     recorded = record.files.get(name) if record else None
     if here == content:
         return State.SAME
+    if here is None and is_folder(path):
+        return State.FOLDER
     if here is None:
         return State.NEW if record and recorded is None else State.GONE
     return State.TAKEN if sha256(here) == recorded else State.CHANGED

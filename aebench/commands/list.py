@@ -29,15 +29,17 @@ def list(workspace: Workspace) -> None:
             section("Errors", ["error"], [[text] for text in errors])
     except AebenchError as error:
         section("Runs", ["error"], [[text] for text in str(error).splitlines()])
-    faults = [*registry.broken.values(), *registry.duplicates.values()]
-    if faults:
+    doubled = [*registry.duplicates.values(), *registry.duplicate_datasets.values()]
+    if doubled:
+        section("Of one name", ["reason"], [[reason] for reason in doubled])
+    if faults := [*registry.broken.values(), *registry.ignored]:
         section("Not loaded", ["reason"], [[reason] for reason in faults])
 
 
 def models(registry: Registry) -> Rows:
     """A row per architecture."""
     rows = []
-    for name, model in sorted(registry.models.items()):
+    for name, model in sorted(registry.choices.items()):
         uses = [k if v is ... else f"{k}={v}" for k, v in model.arguments.items()]
         rows.append([name, model.plugin.name, ", ".join(uses)])
     return rows
