@@ -19,10 +19,12 @@ from aebench.records.plan import (
     ReportPlan,
     TrainPlan,
     Untrained,
+    WeightsFile,
 )
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.schema import Knn, Params, Recipe, Run
+from aebench.weights_file import weights_fault, weights_file
 from aebench.workspace import PER_RUN, Workspace, data_root, is_json, sha256
 
 UNKNOWN = sys.maxsize  # no k is above an unknown number of images: prepare checks again
@@ -72,11 +74,14 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
             faults.append(str(error))
     for name, run in params.runs.items():
         run_faults = list(model_faults(name, run, registry))
+        if run.weights is not None and (fault := weights_fault(workspace, run.weights)):
+            run_faults.append(f"{NAME}: runs.{name}.weights: {fault}")
         faults += run_faults
         if not run_faults:
             model = registry.find(run.model)
             assert model  # else a fault
-            plan.files |= run_plans(workspace, name, run, params, model, plan)
+            file = run.weights and weights_file(workspace, run.weights, remembering)
+            plan.files |= run_plans(workspace, name, run, params, model, file or None, plan)
     if faults and registry.broken:
         faults += [f"not loaded: {reason}" for reason in registry.broken.values()]
     if faults:
@@ -124,7 +129,13 @@ def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
 
 
 def run_plans(
-    workspace: Workspace, name: str, run: Run, params: Params, model: Model, plan: Plan
+    workspace: Workspace,
+    name: str,
+    run: Run,
+    params: Params,
+    model: Model,
+    weights: WeightsFile | None,
+    plan: Plan,
 ) -> dict[Path, Record]:
     """The three plan files of a run: each holds what alters its stage's result, nothing else."""
     arguments = model.arguments
@@ -142,7 +153,7 @@ def run_plans(
     code = plan.fingerprints("closed form" if train is None else "train", plugin)
     knn = Knn.model_validate(params.knn.model_dump() | run.knn)
     plans = (
-        TrainPlan(**settings, train=train, fingerprints=code),
+        TrainPlan(**settings, train=train, weights=weights, fingerprints=code),
         EncodePlan(**settings, fingerprints=plan.fingerprints("encode", plugin)),
         KnnPlan(knn=knn, fingerprints=plan.fingerprints("knn")),
     )

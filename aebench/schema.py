@@ -56,6 +56,7 @@ class Run(BaseModel):
     depth: Annotated[int, Field(ge=1)] | None = None
     train: dict[str, Any] = {}
     knn: dict[str, Any] = {}
+    weights: str | None = None  # a file in the workspace: see `weights_file`
 
 
 class Params(Section):

@@ -123,7 +123,9 @@ def flat(record: Record) -> dict[str, Any]:
     found: dict[str, Any] = {}
     hidden = {"format", "expected", "data"}  # hashes, of which nothing can be told
     for key, value in record.model_dump(mode="json", exclude=hidden).items():
-        if isinstance(value, dict) and key != "fingerprints":
+        if key == "weights" and value:
+            found |= {"weights": value["file"], "weights hash": value["hash"]}
+        elif isinstance(value, dict) and key != "fingerprints":
             found |= {f"{key}.{name}".removeprefix("build."): v for name, v in value.items()}
         elif isinstance(value, dict):
             found |= {f"{name} code": v for name, v in value.items()}
@@ -142,6 +144,9 @@ def differences(
             continue
         if key.endswith(" code"):
             yield changed_code(key, code.get(was or ""), code.get(now or ""))
+        elif key == "weights hash":
+            if old.get("weights") == new.get("weights"):  # else the other file is told
+                yield f"{new['weights']} changed"
         elif key == "files":
             yield "files of the folder changed"
         elif key not in new:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from aebench.errors import AebenchError, nearest
+from aebench.params import read_params
 from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
 from aebench.records.plan import ReportPlan
 from aebench.records.train import TrainRecord
+from aebench.weights_file import path_fault
 from aebench.workspace import PER_RUN, Workspace, data_root, file_hash
 
 # Elsewhere rounding differs, and training amplifies it as another seed would.
@@ -87,11 +89,24 @@ def verify(workspace: Workspace, run: str, seed: int | None) -> None:
         elsewhere.prepared.parent.mkdir(parents=True)
         for part in ("params", "plugins", "prepared"):
             getattr(elsewhere, part).symlink_to(getattr(workspace, part).absolute())
+        link_weights(workspace, elsewhere)
         again(elsewhere, run, seed, old, name)
         new = results(elsewhere, run, seed)
     if old.train.data_hash != new.train.data_hash:
         raise AebenchError(f"{name}: of other images; run `dvc repro` first")
     compare(name, old, new)
+
+
+def link_weights(workspace: Workspace, elsewhere: Workspace) -> None:
+    """Let the files that runs begin with be found there, too; those of all runs: `plan` looks."""
+    params, _ = read_params(workspace)  # what is wrong in it, `plan` says there
+    for run in params.runs.values() if params else ():
+        if run.weights is None or path_fault(run.weights):
+            continue
+        path = elsewhere.root / run.weights
+        if not os.path.lexists(path):  # as one in plugins/ is, or that of two runs
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to((workspace.root / run.weights).absolute())
 
 
 def again(elsewhere: Workspace, run: str, seed: int, old: Results, name: str) -> None:

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, Shape, as_floats
+from aebench.models.checkpoint import begin_with
 from aebench.models.device import Execution, deterministic
 from aebench.models.finish import Trained, finished
 from aebench.models.signatures import asked, given, method
@@ -28,15 +30,16 @@ def fitted(
     images: Tensor,
     labels: Tensor,
     seed: int,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """The model, built and fitted. `images` uint8 (N, C, H, W), `labels` int64 (N,).
 
-    Failure for a broken contract.
+    `checkpoint`: the state dict that it begins with. Failure for a broken contract.
     """
     deterministic()
     autoencoder = started(model, shape, arguments, images, seed)
     stopwatch = Stopwatch()
-    labels_seen = begin(autoencoder, images, labels)
+    labels_seen = begin(autoencoder, images, labels, checkpoint)
     used = stopwatch.read()
     return finished(autoencoder, model, shape, arguments, images, FLOAT32, used, labels_seen, [])
 
@@ -44,14 +47,18 @@ def fitted(
 FLOAT32 = Execution("cpu", "float32", "contiguous")
 
 
-def begin(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> bool:
+def begin(
+    autoencoder: Autoencoder, images: Tensor, labels: Tensor, checkpoint: Path | None
+) -> bool:
     """Let the model fit itself, where it does, on the CPU. Whether it was given the labels.
 
-    `images` uint8 (N, C, H, W), `labels` int64 (N,). Failure where `fit` returns what looks as if
-    it was to be used.
+    `images` uint8 (N, C, H, W), `labels` int64 (N,). With a `checkpoint` of its whole state there
+    is nothing left to fit; of parts, these are afterwards as the file has them. Failure for one
+    that does not fit the model, and where `fit` returns what looks as if it was to be used.
     """
+    whole = checkpoint is not None and begin_with(autoencoder, checkpoint)
     fit = method(autoencoder, "fit")
-    if fit is None:
+    if fit is None or whole:
         return False
     with torch_restored():
         result = fit(Batches(images), **given(autoencoder, "fit", labels=labels.clone()))
@@ -62,6 +69,8 @@ def begin(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> bool:
             f"fit returned {kind}, which is not used; allowed: to fit the model itself; a loop of "
             "one's own that yields is called optimize"
         )
+    if checkpoint is not None:
+        begin_with(autoencoder, checkpoint)
     return "labels" in asked(autoencoder, "fit")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,17 +39,19 @@ def trained(
     labels: Tensor,
     seed: int,
     recipe: "Recipe | Untrained",
+    checkpoint: Path | None = None,
     how: Execution | None = None,
 ) -> Trained:
     """The model, built and trained. `images` uint8 (N, C, H, W), `labels` int64 (N,).
 
-    `how`: on what and in which precision; what the rule says for this machine unless given.
-    Failure for a loss or weights that are not finite and for a broken contract.
+    `checkpoint`: the state dict that it begins with. `how`: on what and in which precision; what
+    the rule says for this machine unless given. Failure for a loss or weights that are not finite
+    and for a broken contract.
     """
     deterministic()
     autoencoder = started(model, shape, arguments, images, seed)
     stopwatch = Stopwatch()
-    labels_seen = begin(autoencoder, images, labels)
+    labels_seen = begin(autoencoder, images, labels, checkpoint)
     curve: list[Epoch] = []
     if is_closed_form(autoencoder):
         how = FLOAT32

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_serializer
+from pydantic import SerializerFunctionWrapHandler, field_serializer, model_serializer
 
 from aebench.records.record import Part, Record
 from aebench.schema import Knn, Recipe, Section
@@ -55,10 +55,24 @@ class ModelPlan(Record):
     fingerprints: Fingerprints
 
 
+class WeightsFile(Part):
+    """A state dict that training begins with."""
+
+    file: str  # its path in the workspace
+    hash: str  # SHA-256 of its bytes
+
+
 class TrainPlan(ModelPlan):
     """plan/<run>/train.json. `train` None: a closed form, which sees no recipe."""
 
     train: Recipe | Untrained | None
+    weights: WeightsFile | None = None
+
+    @model_serializer(mode="wrap")
+    def without_no_weights(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The plan, without `weights` where it begins with none."""
+        found = handler(self)
+        return found if self.weights else {k: v for k, v in found.items() if k != "weights"}
 
     @field_serializer("train")
     def without_defaults(self, train: Recipe | Untrained | None) -> dict[str, Any] | None:
@@ -119,6 +133,8 @@ def settings(train: TrainPlan, knn: KnnPlan) -> dict[str, Any]:
     """Every parameter of a run under one flat name: model, latent, train.epochs, knn.k, ..."""
     recipe = train.train.model_dump() if train.train else {}
     flat = {"model": train.model, **train.build}
+    if train.weights:  # files of one name may be others in the results of others
+        flat["weights"] = f"{train.weights.file} ({train.weights.hash[:8]})"
     flat |= {f"train.{key}": value for key, value in recipe.items()}
     return flat | {f"knn.{key}": value for key, value in knn.knn.model_dump().items()}
 

@@ -11,6 +11,8 @@ from aebench.errors import failure_reason
 from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, sha256
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from aebench.models.finish import Epoch, Trained
@@ -43,6 +45,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     from aebench.records.plan import TrainPlan
     from aebench.records.prepare import Prepared
     from aebench.records.train import BASELINES, TrainRecord
+    from aebench.weights_file import check_weights_file
 
     clock = Clock(workspace)
     plan_file = workspace.plan_path(run, "train")
@@ -51,6 +54,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     # Mapped, whatever its size; "c" because torch warns of memory that it must not write.
     images = torch.from_numpy(np.load(workspace.prepared / "train_images.npy", mmap_mode="c"))
     labels = torch.from_numpy(np.load(workspace.prepared / "train_labels.npy"))
+    checkpoint = check_weights_file(workspace, plan.weights) if plan.weights else None
     keep_freed_memory()
     model = load_model(workspace, plan.plugin, plan.model)
     known = model.baseline if model.baseline in BASELINES else None
@@ -58,7 +62,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     status, weights, how = "ok", b"", {}
     try:
         with contextlib.chdir(os.curdir):  # and back, wherever the model went
-            result = computed(model, plan, meta, images, labels, seed)
+            result = computed(model, plan, meta, images, labels, seed, checkpoint)
         weights, found = result.weights, figures(result)
         how = vars(result.how)
     except KeyboardInterrupt:
@@ -73,12 +77,15 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
         plan=plan,
         data_hash=meta.data_hash,
         weights_hash=sha256(weights),
+        begun_with=plan.weights and plan.weights.file,
         **found,
         provenance=clock.provenance(
             ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
         ),
     )
     check_unchanged(plan_file, plan_hash)
+    if plan.weights:
+        check_weights_file(workspace, plan.weights)
     with Outs() as outs:
         outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
         outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
@@ -91,15 +98,16 @@ def computed(
     images: "Tensor",
     labels: "Tensor",
     seed: int,
+    checkpoint: "Path | None",
 ) -> "Trained":
     """The trained model: by its closed form or by gradient."""
     if plan.train is None:
         from aebench.models.closed_form import fitted
 
-        return fitted(model, meta.shape, plan.build, images, labels, seed)
+        return fitted(model, meta.shape, plan.build, images, labels, seed, checkpoint)
     from aebench.models.training import trained
 
-    return trained(model, meta.shape, plan.build, images, labels, seed, plan.train)
+    return trained(model, meta.shape, plan.build, images, labels, seed, plan.train, checkpoint)
 
 
 def figures(result: "Trained") -> dict[str, Any]:
