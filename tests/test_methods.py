@@ -104,6 +104,14 @@ class Fits(Start):
     loss = None
 
 
+class Late(Fits):
+    """Its loss is there when it was built, and not when it was registered."""
+
+    def __init__(self, shape, latent):
+        super().__init__(shape, latent)
+        self.loss = self.error
+
+
 class Own(Model):
     """Its own loop: plain descent. `how` says which rule of loops it breaks."""
 
@@ -267,7 +275,7 @@ class HalfDecoder(nn.Module):
 
 @hookimpl
 def register_models(register):
-    own = Scalars, Labelled, Asks, Start, Fits, Own, Pairs, Begun, Alone, Tied, LazyHead
+    own = Scalars, Labelled, Asks, Start, Fits, Own, Pairs, Begun, Alone, Tied, LazyHead, Late
     for model in (*own, HalfDecoder):
         register(model.__name__.lower(), model)
     register("function", lambda shape, latent: Fits(shape, latent))
@@ -295,7 +303,7 @@ EPOCHS = 2
 
 
 def runs():
-    names = "labelled start fits pairs begun alone tied lazyhead halfdecoder function pair"
+    names = "labelled start late fits pairs begun alone tied lazyhead halfdecoder function pair"
     found = {name: {} for name in names.split()}
     found |= {f"own-{how.replace(' ', '-')}": {"model": "own", "how": how} for how in HOWS}
     found |= {f"scalars-{gives}": {"model": "scalars", "gives": gives} for gives in GIVES}
@@ -431,6 +439,11 @@ def test_fit_without_a_loss_is_all_the_training(workspace, run):
     found = result(workspace, run)
     assert (found["status"], found["losses"], found["epoch_seconds"]) == ("ok", [], None)
     assert state(workspace, run)["fitted"] == 1
+
+
+def test_training_that_no_plan_knows_of_is_told(workspace):
+    words = "fit is followed by training, of which the registered class says nothing"
+    assert words in result(workspace, "late")["status"]
 
 
 @pytest.mark.parametrize("run", ["own-right", "own-number", "begun"])

@@ -12,7 +12,7 @@ from aebench.models.autoencoder import Autoencoder, Shape, as_floats
 from aebench.models.checkpoint import begin_with
 from aebench.models.device import Execution, deterministic
 from aebench.models.finish import Trained, finished
-from aebench.models.signatures import asked, given, method
+from aebench.models.signatures import asked, given, is_closed_form, method
 from aebench.models.start import started
 from aebench.surroundings import torch_restored
 from aebench.timing import Stopwatch
@@ -38,6 +38,11 @@ def fitted(
     """
     deterministic()
     autoencoder = started(model, shape, arguments, images, seed)
+    if not is_closed_form(autoencoder):  # such as a loss that `__init__` sets: no plan saw it
+        raise Failure(
+            "fit is followed by training, of which the registered class says nothing; define loss "
+            "or optimize in the class, as methods"
+        )
     stopwatch = Stopwatch()
     labels_seen = begin(autoencoder, images, labels, checkpoint)
     used = stopwatch.read()
