@@ -36,7 +36,12 @@ COMPUTING = {
     "prepare": ("aebench.datasets",),
     "train": ("aebench.models.training",),
     "closed form": ("aebench.models.closed_form",),  # train, without the optimizers
-    "encode": ("aebench.models.encoding", "aebench.evaluation.quality"),
+    "encode": (
+        "aebench.models.encoding",
+        "aebench.evaluation.discrete",
+        "aebench.evaluation.quality",
+        "aebench.evaluation.quantise",
+    ),
     "knn": ("aebench.evaluation.panel",),
     "report": ("aebench.report.render",),
 }

@@ -511,6 +511,8 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "@torch.inference_mode()\ndef write_codes",
         {"encode"},
     ),
+    "levels of a rounded code": ("evaluation/quantise.py", "TOP = 255", "TOP = 15", {"encode"}),
+    "values of a discrete code": ("evaluation/discrete.py", "MOST = 4096", "MOST = 2", {"encode"}),
     "cap of PSNR": (
         "evaluation/quality.py",
         "PSNR_CAP = 100.0",

@@ -1,9 +1,9 @@
-"""Encode all images with a trained model, and reconstruct the test images."""
+"""Encode all images with a trained model, and reconstruct the test images from their codes."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -15,7 +15,8 @@ from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels
 from aebench.models.contract import expect
 from aebench.models.device import deterministic, device, exact_float32
 from aebench.models.sizes import sizes
-from aebench.models.weights import read_weights, restore
+from aebench.models.weights import Stored, restore
+from aebench.plugins import imported_anew
 from aebench.progress import bar
 from aebench.records.encode import Sizes
 from aebench.timing import Stopwatch, Usage
@@ -30,15 +31,13 @@ BLOCK = 500  # images at a time: memory does not grow with the data set
 class Encoded:
     """What encoding found.
 
-    `squared_errors` float32 (N_test,): mean over the elements of each image, reconstructions
-    clipped to [0, 1]; `examples` uint8 (n, C, H, W): those of the shown test images; `used`: time
-    of the encoder alone.
+    `codes`: those of each split float32 (N, latent), as its file holds them; the images' own bytes
+    uint8 (N, C * H * W) where the codes are the pixels; `used`: time of the encoder alone.
     """
 
+    codes: Mapping[str, Tensor]
     codes_hash: str
     used: Usage
-    squared_errors: np.ndarray
-    examples: np.ndarray
     sizes: Sizes
     images_per_second: float  # encoder alone
 
@@ -46,27 +45,29 @@ class Encoded:
 def encoded(
     model: "Model",
     arguments: dict[str, Any],
-    weights: Path,
+    stored: Stored,
     images: Mapping[str, Tensor],
-    examples: Sequence[int],
     files: Mapping[str, BinaryIO],
 ) -> Encoded:
     """Write the codes of each split of `images` (uint8 (N, C, H, W)) into its file, as .npy.
 
     float32 (N, latent), block by block; no rows where the codes are the pixels themselves. Failure
-    for codes or reconstructions that are not finite.
+    for codes that are not finite.
     """
+    paths = {split: os.path.abspath(file.name) for split, file in files.items()}
     exact_float32()
     deterministic()
     # Counted on one that is thrown away, and two images: some layers refuse one alone.
-    stored = read_weights(weights)
     found = sizes(restore(model, arguments, stored), as_floats(images["train"][:2]))
     autoencoder = restore(model, arguments, stored)
     autoencoder.to(device())
     codes_hash, used = write_codes(autoencoder, found.code_floats, images, files)
-    errors, pictures = reconstruct(autoencoder, images["test"], examples)
     rate = sum(map(len, images.values())) / used.seconds
-    return Encoded(codes_hash, used, errors, pictures, found, rate)
+    if encodes_pixels(autoencoder):
+        codes = {split: rows.flatten(1) for split, rows in images.items()}
+    else:  # mapped: read where they are used
+        codes = {s: torch.from_numpy(np.load(path, mmap_mode="c")) for s, path in paths.items()}
+    return Encoded(codes, codes_hash, used, found, rate)
 
 
 @torch.no_grad()
@@ -99,13 +100,14 @@ def write_codes(
                 content = codes.numpy().data
                 digest.update(content)
                 file.write(content)
+        file.flush()
     return digest.hexdigest(), used
 
 
 def blocks(count: int) -> list[slice]:
     """Up to `count`, in pieces of `BLOCK`, the last one larger by 1 instead of a single image.
 
-    Some layers refuse one image alone: a batch norm without running statistics.
+    One row is multiplied by other kernels than many, and its code rounded otherwise.
     """
     starts = range(0, max(1, count - 1), BLOCK)
     return [slice(s, s + BLOCK if s != starts[-1] else count) for s in starts]
@@ -118,20 +120,46 @@ def write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
     )
 
 
+def decoding(model: "Model", arguments: dict[str, Any], stored: Stored) -> Autoencoder:
+    """The model to reconstruct with: as in another process, it has seen no image."""
+    autoencoder = restore(imported_anew(model), arguments, stored)
+    return autoencoder.to(device())
+
+
+def in_blocks(codes: Tensor) -> Iterator[np.ndarray]:
+    """Codes of `Encoded` as a decoder gets them: float32 (n, d) of their own, -0.0 is 0.0."""
+    for block in blocks(len(codes)):
+        rows = codes[block]
+        yield (as_floats(rows) if codes.dtype == torch.uint8 else rows + 0.0).numpy()
+
+
 @torch.no_grad()
 def reconstruct(
-    autoencoder: Autoencoder, images: Tensor, examples: Sequence[int]
+    autoencoder: Autoencoder,
+    codes: Tensor,
+    images: Tensor,
+    examples: Sequence[int] = (),
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The squared errors and the reconstructed examples of `Encoded`. `images`: of the test set."""
+    """What the decoder makes of the codes (see `Encoded`) of `images` uint8 (N, C, H, W).
+
+    float32 (N,): the mean squared error over the elements of each image, reconstructions clipped
+    to [0, 1], NaN where they are not finite; uint8 (n, C, H, W): those of the images `examples`.
+    Neither has rows without a decoder. `change`: what is done to the codes float32 (n, d) before.
+    """
+    shown = np.empty((len(examples), *images.shape[1:]), np.uint8)
+    if autoencoder.decoder is None:
+        return np.empty(0, np.float32), shown[:0]
     errors = np.empty(len(images), np.float32)
-    for block in bar(blocks(len(images)), "reconstruct"):
+    places = blocks(len(images))
+    pairs = zip(places, in_blocks(codes), strict=True)
+    for block, given in bar(pairs, "reconstruct", len(places)):
+        given = torch.from_numpy(given if change is None else change(given)).to(device())
         batch = as_floats(images[block].to(device()))
-        # A copy: an encoder that works in place would change what it is judged by.
-        decoded = autoencoder.decoder(autoencoder.encoder(batch.clone()))
-        decoded = expect(decoded, "decoder", batch.shape).clamp(0, 1)
+        decoded = expect(autoencoder.decoder(given), "decoder", batch.shape).clamp(0, 1)
         errors[block] = (decoded.double() - batch).square().mean((1, 2, 3)).cpu()
-    if not np.isfinite(errors).all():
-        raise Failure("the reconstructions are not finite")
-    shown = as_floats(images[list(examples)].to(device()))
-    pictures = autoencoder.decoder(autoencoder.encoder(shown)).clamp(0, 1).mul(255).round()
-    return errors, pictures.byte().cpu().numpy()
+        for place, image in enumerate(examples):
+            if block.start <= image < block.stop:
+                picture = decoded[image - block.start].mul(255).round()
+                shown[place] = picture.byte().cpu().numpy()
+    return errors, shown

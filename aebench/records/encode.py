@@ -30,7 +30,7 @@ class Sizes(Part):
 
 
 class EncodeRecord(StageResult):
-    """All figures are None for a failed run."""
+    """All figures are None for a failed run; those of reconstructions without a decoder, too."""
 
     FORMAT: ClassVar[int] = 2
 
@@ -39,6 +39,9 @@ class EncodeRecord(StageResult):
     codes_hash: str | None = internal(None)
     mse: float | None = None  # mean over all elements of the test set
     psnr: float | None = None  # dB, mean over test images
+    mse_8bit: float | None = None  # of codes rounded to 8 bits a float
+    # At most so many hold a code; None where no dimension is discrete: then 32 a float.
+    code_bits: float | None = None
     sizes: Sizes | None = internal(None)
     encode_images_per_second: float | None = None  # encoder alone
     timing: Timing = Timing()

@@ -4,12 +4,17 @@ import argparse
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import Failure, failure_reason
 from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, file_hash, needed
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from aebench.models.autoencoder import Autoencoder
     from aebench.records.plan import EncodePlan
     from aebench.records.prepare import Prepared
 
@@ -31,8 +36,8 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
 
     runs/<run>/<seed>/{train,test}_codes.npy float32 (N, latent): no rows where the codes are the
     pixels themselves, no bytes at all for a failed run. results/<run>/<seed>/squared_errors.npy
-    float32 (N_test,): the mean over the elements of each test image; examples.npy uint8 and
-    encode.json.
+    float32 (N_test,): the mean over the elements of each test image; examples.npy uint8
+    (n, C, H, W): neither has rows where there is no decoder; and encode.json.
     """
     import torch
 
@@ -54,7 +59,10 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
     with Outs() as outs:
         try:
             found = computed(workspace, run, seed, plan, meta, outs)
-            print(f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB", flush=True)
+            said = f"{run}: no decoder, no MSE"
+            if "mse" in found:
+                said = f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB"
+            print(said, flush=True)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit, too: a model ends its row alone
@@ -96,8 +104,9 @@ def computed(
     import numpy as np
     import torch
 
-    from aebench.evaluation.quality import mean_psnr, mse
-    from aebench.models.encoding import encoded
+    from aebench.evaluation.discrete import code_bits
+    from aebench.models.encoding import decoding, encoded
+    from aebench.models.weights import read_weights
     from aebench.plugins import load_model
     from aebench.timing import facts
 
@@ -105,6 +114,7 @@ def computed(
     if weights.stat().st_size == 0:
         raise Failure("training failed")
     model = load_model(workspace, plan.plugin, plan.model)
+    stored = read_weights(weights)
     # Mapped: read where they are used.
     images = {
         split: torch.from_numpy(np.load(workspace.prepared / f"{split}_images.npy", mmap_mode="c"))
@@ -113,15 +123,48 @@ def computed(
     paths = out_paths(workspace, run, seed)
     files = {split: outs.open(paths[split]) for split in SPLITS}
     with contextlib.chdir(os.curdir):  # and back, wherever the model goes
-        result = encoded(model, plan.build, weights, images, meta.examples, files)
-    np.save(outs.open(paths["squared_errors"]), result.squared_errors)
-    np.save(outs.open(paths["examples"]), result.examples)
+        result = encoded(model, plan.build, stored, images, files)
+    with contextlib.chdir(os.curdir):
+        autoencoder = decoding(model, plan.build, stored)
+        quality, arrays = decoded(autoencoder, result.codes, images["test"], meta.examples)
+    for name, array in arrays.items():
+        np.save(outs.open(paths[name]), array)
     return {
         "status": "ok",
         "codes_hash": result.codes_hash,
-        "mse": mse(result.squared_errors),
-        "psnr": mean_psnr(result.squared_errors),
+        **quality,
+        "code_bits": code_bits(*(result.codes[split].numpy() for split in SPLITS)),
         "sizes": result.sizes,
         "encode_images_per_second": result.images_per_second,
         "timing": facts([result.used]),
     }
+
+
+def decoded(
+    autoencoder: "Autoencoder", codes: "Mapping[str, Tensor]", images: "Tensor", examples: list[int]
+) -> tuple[dict[str, float], "dict[str, np.ndarray]"]:
+    """How well the decoder reconstructs test images from their codes, and the arrays by name.
+
+    No figures without a decoder. Failure for reconstructions that are not finite.
+    """
+    import numpy as np
+
+    from aebench.evaluation.quality import mean_psnr, mse
+    from aebench.evaluation.quantise import affine
+    from aebench.models.encoding import in_blocks, reconstruct
+
+    errors, pictures = reconstruct(autoencoder, codes["test"], images, examples)
+    arrays = {"squared_errors": errors, "examples": pictures}
+    if autoencoder.decoder is None:
+        return {}, arrays
+    if not np.isfinite(errors).all():
+        raise Failure("the reconstructions are not finite")
+    eight = affine(in_blocks(codes["train"]))
+    try:
+        rounded, _ = reconstruct(autoencoder, codes["test"], images, change=eight.rounded)
+    except Exception as error:
+        reason = failure_reason(error)
+        raise Failure(f"decoding codes rounded to 8 bits: {reason}") from error
+    # An image that is not finite any more has the largest error there is.
+    mse_8bit = mse(np.nan_to_num(rounded, nan=1.0))
+    return {"mse": mse(errors), "psnr": mean_psnr(errors), "mse_8bit": mse_8bit}, arrays
