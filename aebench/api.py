@@ -23,8 +23,8 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
     """The trained autoencoder of a run, for your own images.
 
     An `nn.Module` in eval mode, without gradients, with `.encoder`: float32 (B, C, H, W) in [0, 1]
-    -> codes (B, latent), `.decoder` back, and `.shape` (C, H, W). `workspace`: its folder, after
-    `dvc repro`. AebenchError for an unknown, failed or outdated run.
+    -> codes (B, latent), `.decoder` back (None of an encoder alone), and `.shape` (C, H, W).
+    `workspace`: its folder, after `dvc repro`. AebenchError for an unknown, failed or outdated run.
     """
     from aebench.models.weights import read_weights, restore
 

@@ -37,8 +37,9 @@ class Made:
     settings: dict[str, Any]
     key: str
     outcomes: np.ndarray
-    examples: np.ndarray
+    examples: np.ndarray | None
     losses: list[float] = field(default_factory=list)
+    curves: dict[str, list[float | None]] = field(default_factory=dict)
     source: str = ""
 
     @property
@@ -53,17 +54,19 @@ class Made:
 def outcomes(model, seed, mse, accuracy, classes=10, count=IMAGES):
     """Some images are hard for every model, a model and seed move each a little.
 
-    The means are the given ones, the accuracy's as near as the number of images allows.
+    The means are the given ones, the accuracy's as near as the number of images allows. `mse` None:
+    of an encoder alone.
     """
     shared = np.random.default_rng(0)
     random = np.random.default_rng([zlib.crc32(model.encode()), seed or 0])
     errors = shared.gamma(2, 0.5, count) + random.uniform(0, 0.2, count)
     hard = shared.random(count) + random.normal(0, 0.05, count)
-    found = np.empty(count, OUTCOME)
+    found = np.empty(count, OUTCOME[:2] if mse is None else OUTCOME)
     found["label"] = np.arange(count) % classes
     right = np.argsort(np.argsort(hard)) < round(accuracy * count)
     found["prediction"] = np.where(right, found["label"], (found["label"] + 1) % classes)
-    found["squared_error"] = errors * mse / errors.mean()
+    if mse is not None:
+        found["squared_error"] = errors * mse / errors.mean()
     return found
 
 
@@ -81,11 +84,13 @@ def made(
     mse=0.02,
     accuracy=0.5,
     source="",
+    curves=None,
     **columns,
 ):
     """One result. `train`: what differs from RECIPE, or False for what has no gradient training.
 
-    The figures of a baseline are the same for every seed. `columns` are the last word.
+    The figures of a baseline are the same for every seed. `mse` None: an encoder alone. `columns`
+    are the last word.
     """
     recipe = {} if train is False else RECIPE | (train or {})
     search = {"k": 10, "metric": "l2", "backend": "faiss"} | (knn or {})
@@ -99,7 +104,9 @@ def made(
     row = {"run": run, "model": model, "latent": latent or 64, "depth": depth, "seed": seed}
     row |= {"status": "ok", "baseline": baseline, "options": json.dumps(options or {})}
     row |= {"num_params": 1000, "model_bytes": 4000, "macs": 2000}
-    row |= {"encoder_layers": depth or 1, "decoder_layers": depth or 1}
+    row |= {"encoder_layers": depth or 1, "decoder_layers": 0 if mse is None else depth or 1}
+    row |= {"mse": None, "psnr": None, "mse_8bit": None, "code_bits": None}
+    row |= {"labels_seen": False, "begun_with": None}
     row |= {k: float(v.mean()) for k, v in measured(votes).items()}
     row |= panel(row["accuracy"]) | {"probe_accuracy": row["accuracy"]}
     row |= {"epoch_seconds": 1.0 + 0.01 * seed if timed else None, "epoch_seconds_mad": 0.01}
@@ -116,9 +123,9 @@ def made(
     row |= {f"{name}_version": "1.0" for name in ("aebench", "torch", "numpy", "faiss_cpu")}
     row |= {"date": "2025-01-02T00:00:00+00:00"} | columns
     key = json.dumps(settings, sort_keys=True)
-    images = np.full((2, 1, 8, 8), 128, np.uint8)
+    images = None if mse is None else np.full((2, 1, 8, 8), 128, np.uint8)
     losses = [0.2, 0.1] if timed else []
-    return Made(run, seed, row, settings, key, votes, images, losses, source)
+    return Made(run, seed, row, settings, key, votes, images, losses, curves or {}, source)
 
 
 def panel(accuracy):

@@ -358,7 +358,7 @@ def test_metrics_are_flat_under_every_name():
 def test_all_runs_failed_is_a_report_too():
     document = report([made(status="failed: no"), pca(status="failed: no")]).document
     assert "2 of 2 runs failed" in titles(document) and "In short" not in titles(document)
-    assert "reconstructions" in [figure.name for figure in document.figures]
+    assert document.figures == []  # no run made anything of the images
 
 
 def test_nothing_shown_is_a_report_too():

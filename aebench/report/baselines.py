@@ -39,18 +39,18 @@ class Baselines:
         """Raw pixels, searched alike by the same backend."""
         return self.pixels.get((one.search, one.settings["knn.backend"]))
 
-    def has_skill(self, one: Configuration) -> bool:
-        """Whether it is trained and PCA of its size is there: neither failed."""
+    def has_skill(self, one: Configuration, column: str) -> bool:
+        """Whether it is trained and PCA of its size is there: both have the figure."""
         pca = self.pca_of(one)
-        return not one.is_reference and bool(one.ok) and pca is not None and bool(pca.ok)
+        return not one.is_reference and column in one.images and bool(pca and column in pca.images)
 
     def skill(self, one: Configuration, column: str) -> Interval | None:
-        """Of mse or accuracy; None for what has no skill, and where PCA is exact."""
+        """Of mse or accuracy; None for what has no skill in it, and where PCA is exact."""
         key = one, column
         if key not in self.found:
             pca = self.pca_of(one)
             kind = {"mse": mse_skill_score, "accuracy": accuracy_gain}[column]
-            self.found[key] = kind(one, pca) if pca and self.has_skill(one) else None
+            self.found[key] = kind(one, pca) if pca and self.has_skill(one, column) else None
         return self.found[key]
 
     def less_than_pca(self, one: Configuration) -> str:
@@ -66,7 +66,7 @@ class Baselines:
 
         def mse(one: Configuration) -> Cell:
             skill = self.skill(one, "mse")
-            exact = skill is None and self.has_skill(one)
+            exact = skill is None and self.has_skill(one, "mse")
             return Cell(text="PCA is exact here") if exact else in_words(skill)
 
         def accuracy(one: Configuration) -> Cell:
@@ -83,11 +83,11 @@ class Baselines:
         """The two columns of results.csv for one seed of a configuration."""
         found: dict[str, float | None] = {"mse_skill_score": None, "accuracy_gain": None}
         pca = self.pca_of(one)
-        if pca is None or not result.ok or not self.has_skill(one):
+        if pca is None or not result.ok or not self.has_skill(one, "accuracy"):
             return found
-        mse, accuracy = pca.mean("mse"), pca.mean("accuracy")
-        if mse is not None and mse >= EXACT:
-            found["mse_skill_score"] = 1 - result.columns["mse"] / mse
+        own, mse, accuracy = result.columns["mse"], pca.mean("mse"), pca.mean("accuracy")
+        if own is not None and mse is not None and mse >= EXACT:
+            found["mse_skill_score"] = 1 - own / mse
         found["accuracy_gain"] = result.columns["accuracy"] - (accuracy or 0)
         return found
 

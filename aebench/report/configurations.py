@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from aebench.evaluation.quality import psnr
 from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
-from aebench.report.results import Result
+from aebench.report.results import Result, equal
 from aebench.report.texts import named
 
 MEASURES = ("mse", "psnr", "accuracy")  # those of each image
@@ -30,8 +31,19 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """All names; of many the first."""
-        return named(self.names, 4)
+        """All names; of many the first. What was given the labels is never named without that."""
+        return named(self.names, 4) + (" (saw labels)" if self.saw_labels else "")
+
+    @property
+    def saw_labels(self) -> bool:
+        """Whether it was given the labels of the training images."""
+        return any(result.columns.get("labels_seen") for result in self.results)
+
+    @property
+    def begun_with(self) -> str | None:
+        """The weights file that it began with."""
+        found = (result.columns.get("begun_with") for result in self.results)
+        return next(filter(None, found), None)
 
     @cached_property
     def ok(self) -> list[Result]:
@@ -45,17 +57,18 @@ class Configuration:
         One alone where they are equal: of a model that does not depend on the seed.
         """
         found = [result.outcomes for result in self.ok]
-        return found[:1] if all((one == found[0]).all() for one in found) else found
+        return found[:1] if all(equal(one, found[0]) for one in found) else found
 
     @cached_property
     def images(self) -> dict[str, np.ndarray]:
-        """Each of MEASURES of each image: float64 (outcomes, N_test)."""
+        """Each of MEASURES that it has of each image: float64 (outcomes, N_test)."""
         found = [measured(outcomes) for outcomes in self.outcomes]
-        return {column: np.stack([one[column] for one in found]) for column in MEASURES}
+        columns = {column: [one[column] for one in found if column in one] for column in MEASURES}
+        return {column: np.stack(values) for column, values in columns.items() if values}
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Each of MEASURES over seeds and images."""
+        """Each of `images` over seeds and images."""
         kinds = {"accuracy": of_accuracy}
         return {c: kinds.get(c, interval)(values) for c, values in self.images.items()}
 
@@ -66,13 +79,16 @@ class Configuration:
 
     @property
     def is_reference(self) -> bool:
-        """Whether nothing was trained by gradient: PCA, pixels, an untrained network."""
-        return not self.settings.get("train.epochs")
+        """Whether nothing was trained by gradient: PCA, pixels, an untrained network.
+
+        Weights that somebody trained elsewhere are none, though no epoch was trained here.
+        """
+        return not self.settings.get("train.epochs") and not self.begun_with
 
     @property
     def is_untrained(self) -> bool:
         """Whether it is a network as it was initialised."""
-        return self.settings.get("train.epochs") == 0
+        return self.settings.get("train.epochs") == 0 and not self.begun_with
 
     @property
     def is_pixels(self) -> bool:
@@ -83,6 +99,12 @@ class Configuration:
     def is_pca(self) -> bool:
         """Whether it is the linear optimum."""
         return self.baseline == "pca"
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether a float of its codes holds more than a number: 8 bits do not keep the MSE."""
+        mse, rounded = self.mean("mse"), self.mean("mse_8bit")
+        return mse is not None and rounded is not None and rounded > max(2 * mse, mse + 1e-4)
 
     @property
     def search(self) -> tuple[int, str]:
@@ -105,10 +127,15 @@ class Configuration:
 
 
 def measured(outcomes: np.ndarray) -> dict[str, np.ndarray]:
-    """MEASURES of the records (N_test,), float64: mse, psnr in dB, accuracy 0 or 1."""
-    errors = outcomes["squared_error"].astype(np.float64)
-    right = (outcomes["label"] == outcomes["prediction"]).astype(np.float64)
-    return {"mse": errors, "psnr": psnr(errors), "accuracy": right}
+    """MEASURES of the records (N_test,), float64: mse, psnr in dB, accuracy 0 or 1.
+
+    Of an encoder alone the accuracy.
+    """
+    found = {"accuracy": (outcomes["label"] == outcomes["prediction"]).astype(np.float64)}
+    if "squared_error" in (outcomes.dtype.names or ()):
+        errors = outcomes["squared_error"].astype(np.float64)
+        found |= {"mse": errors, "psnr": psnr(errors)}
+    return found
 
 
 def configurations(results: Iterable[Result]) -> list[Configuration]:
@@ -146,10 +173,11 @@ def best_and_references(everything: Sequence[Configuration], most: int) -> list[
 
 
 def best_first(ones: Sequence[Configuration]) -> list[Configuration]:
-    """By accuracy and by MSE in turn."""
+    """By accuracy and by MSE, where that is known, in turn."""
     accurate = sorted(ones, key=lambda one: -one.intervals["accuracy"].mean)
-    alike = sorted(ones, key=lambda one: one.intervals["mse"].mean)
-    return [*dict.fromkeys(one for pair in zip(accurate, alike, strict=True) for one in pair)]
+    decoding = [one for one in ones if "mse" in one.intervals]
+    alike = sorted(decoding, key=lambda one: one.intervals["mse"].mean)
+    return [*dict.fromkeys(one for pair in zip_longest(accurate, alike) for one in pair if one)]
 
 
 def of_all(shown: Sequence[object], everything: Sequence[Configuration]) -> str:

@@ -2,15 +2,16 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s faster to import
+from matplotlib.lines import Line2D
 
-from aebench.report.pictures import Confusions, Curve, LossCurves, Mosaic, Sweep
+from aebench.report.pictures import Confusions, Curve, FurtherCurves, LossCurves, Mosaic, Sweep
 from aebench.report.texts import on_one_line, short
 
 STYLES: dict[str | None, dict[str, Any]] = {
@@ -93,20 +94,60 @@ def tiled(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
 
 @png.register
 def loss_curves(picture: LossCurves) -> bytes:
-    """Ten colours, then the next line style."""
+    """All in one chart, their names beside it."""
     names = [plain(name) for name, _ in picture.curves]
     size = 8 + width_beyond(40, names), max(4.5, 0.5 + 0.19 * len(names))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    for number, (name, (_, losses)) in enumerate(zip(names, picture.curves, strict=True)):
-        style = ("-", "--", ":")[number // 10 % 3]
-        axis.plot(range(1, len(losses) + 1), losses, style, label=name, marker=".")
-    if all(loss > 0 for _, losses in picture.curves for loss in losses):
+    add_epochs(axis, names, dict(enumerate(losses for _, losses in picture.curves)))
+    if all(loss > 0 for _, losses in picture.curves for loss in losses if loss is not None):
         axis.set_yscale("log")
-    axis.locator_params("x", integer=True)
-    axis.set(xlabel="epoch", ylabel="training loss (mean over the epoch)")
-    axis.grid(alpha=0.3, which="both")
+    axis.set_ylabel("training loss (mean over the epoch)")
     add_legend(axis, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return saved(figure)
+
+
+def line(place: int) -> dict[str, Any]:
+    """Of a run at this place among others: ten colours, then the next line style."""
+    style = ("-", "--", ":")[place // 10 % 3]
+    return {"color": f"C{place % 10}", "linestyle": style, "marker": "."}
+
+
+def add_epochs(
+    axis: Axes, names: Sequence[str], curves: Mapping[int, Sequence[float | None]]
+) -> None:
+    """A curve over the epochs for each place in `names`, which has the same line everywhere."""
+    for place, values in curves.items():
+        y = np.array(values, np.float64)  # None: NaN, a gap
+        axis.plot(range(1, len(y) + 1), y, label=names[place], **line(place))
+    last = max(map(len, curves.values()))
+    margin = 0.05 * max(1, last - 1)
+    axis.set_xlim(1 - margin, last + margin)  # epochs that begin or end as a gap, too
+    axis.locator_params("x", integer=True)
+    axis.set_xlabel("epoch")
+    axis.grid(alpha=0.3, which="both")
+
+
+@png.register
+def further_curves(picture: FurtherCurves) -> bytes:
+    """A chart for each name, three side by side, and one legend."""
+    columns = min(3, len(picture.charts))
+    lines = -(-len(picture.charts) // columns)
+    names = [plain(name) for name in picture.runs]
+    beside = 2.6 + width_beyond(20, names)
+    size = 4.4 * columns + beside, max(3.4 * lines, 0.5 + 0.19 * len(names))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
+    for axis, (name, curves) in zip(axes, picture.charts, strict=False):
+        add_epochs(axis, names, curves)
+        if reaches_far([y for values in curves.values() for y in values if y is not None]):
+            axis.set_yscale("log")
+        axis.set_title(plain(name, CURVE_LENGTH), fontsize=10, **NAME)
+    for axis in axes[len(picture.charts) :]:
+        axis.set_visible(False)
+    shown = [Line2D([], [], **line(place)) for place in range(len(names))]
+    for text in figure.legend(shown, names, fontsize=8, loc="outside right upper").get_texts():
+        text.set_parse_math(False)
     return saved(figure)
 
 
@@ -143,22 +184,29 @@ def write_shares(axis: Axes, shares: np.ndarray) -> None:
 
 @png.register
 def sweep(picture: Sweep) -> bytes:
-    """MSE beside accuracy, a curve a group; raw pixels as a level."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    add_curves(left, picture.mse, picture, "test MSE (lower is better)")
-    values = [y for curve in picture.mse for y in curve.y]
-    if values and min(values) > 0 and max(values) >= 10 * min(values):
-        left.set_yscale("log")
+    """MSE, if any is known, beside accuracy, a curve a group; raw pixels as a level."""
+    charts = 2 if picture.mse else 1
+    figure = Figure(figsize=(5 * charts, 4), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, charts))
+    left, right = axes[0], axes[-1]
+    if picture.mse:
+        add_curves(left, picture.mse, picture, "test MSE (lower is better)")
+        if reaches_far([y for curve in picture.mse for y in curve.y]):
+            left.set_yscale("log")
     add_curves(right, picture.accuracy, picture, "kNN accuracy, % (higher is better)")
     if picture.pixels_accuracy is not None:
         style = {"color": "grey", "linestyle": ":", "label": "raw pixels"}
         right.axhline(picture.pixels_accuracy, **style)
-    for axis in (left, right):
+    for axis in axes:
         set_ticks(axis, picture)
         if axis.get_legend_handles_labels()[0]:
             add_legend(axis, fontsize=9)
     return saved(figure)
+
+
+def reaches_far(values: Sequence[float]) -> bool:
+    """Whether they are to be read on a log axis alone."""
+    return min(values) > 0 and max(values) >= 10 * min(values)
 
 
 def add_curves(axis: Axes, curves: Sequence[Curve], picture: Sweep, label: str) -> None:

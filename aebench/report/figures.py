@@ -1,7 +1,7 @@
 """The report's figures: what of the results stands in each picture."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aebench.report.baselines import EXACT
 from aebench.report.configurations import (
@@ -11,14 +11,15 @@ from aebench.report.configurations import (
     of_all,
 )
 from aebench.report.document import Figure
-from aebench.report.pictures import Curve, LossCurves, Mosaic, Sweep
+from aebench.report.pictures import Curve, FurtherCurves, LossCurves, Mosaic, Sweep
 from aebench.report.results import Results
 from aebench.report.studies import title
 from aebench.workspace import sha256
 
-ROWS, LOSSES, CURVES = 24, 30, 10  # what a picture has room, or colours and lines, for
+ROWS, LOSSES, CHARTS, CURVES = 24, 30, 12, 10  # what a picture has room, or colours and lines, for
 LARGEST = 1e100  # that an axis can show
-OTHERS = ("reconstructions", "loss_curves", "confusion")  # files that no parameter may take
+# Files that no parameter may take.
+OTHERS = ("reconstructions", "loss_curves", "further_curves", "confusion")
 
 
 def reconstructions(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
@@ -29,27 +30,62 @@ def reconstructions(results: Results, everything: Sequence[Configuration]) -> li
     rows = [(one.name, images) for one in shown if (images := one.ok[0].examples) is not None]
     rows = [(name, images) for name, images in rows if images.shape == rows[0][1].shape]
     caption = f"The same test images, and what each run makes of them.{of_all(shown, drawn)}"
-    rows = rows if originals is None else [("original", originals), *rows]
-    return [Figure("reconstructions", Mosaic(rows), caption)] if rows else []
+    above = [] if originals is None else [("original", originals)]
+    return [Figure("reconstructions", Mosaic([*above, *rows]), caption)] if rows else []
 
 
 def loss_curves(everything: Sequence[Configuration]) -> list[Figure]:
     """Of each model's first seed; empty if nothing was trained."""
-    drawn = [one for one in everything if one.ok and one.ok[0].losses]
+    losses = {one: drawable({"": one.ok[0].losses}) for one in everything if one.ok}
+    drawn = [one for one, found in losses.items() if found]
     shown = best_and_references(drawn, LOSSES)
-    curves = [(one.name, one.ok[0].losses) for one in shown]
+    curves = [(one.name, losses[one][""]) for one in shown]
     caption = f"Training loss. A model's own loss has its own scale.{of_all(shown, drawn)}"
     return [Figure("loss_curves", LossCurves(curves), caption)] if curves else []
+
+
+def further_curves(everything: Sequence[Configuration]) -> list[Figure]:
+    """What losses gave beside the loss, of each model's first seed, a chart a name; else empty."""
+    curves = {one: drawable(one.ok[0].curves) for one in everything if one.ok}
+    drawn = [one for one, found in curves.items() if found]
+    shown = best_and_references(drawn, LOSSES)
+    charts: dict[str, dict[int, list[float | None]]] = {}
+    for place, one in enumerate(shown):
+        for name, values in curves[one].items():
+            charts.setdefault(name, {})[place] = values
+    # Of many those that most runs have.
+    most = sorted(charts, key=lambda name: -len(charts[name]))[:CHARTS]
+    caption = "What losses gave beside the loss, mean over the epoch."
+    if len(most) < len(charts):
+        caption += f" {len(most)} of {len(charts):,} curves: those that most runs have."
+    caption += of_all(shown, drawn)
+    first = [(name, values) for name, values in charts.items() if name in most]
+    picture = FurtherCurves([one.name for one in shown], first)
+    return [Figure("further_curves", picture, caption)] if first else []
+
+
+def drawable(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
+    """Those that have any value that an axis can show, gaps in place of the others."""
+    found = {
+        name: [None if value is None or abs(value) > LARGEST else value for value in values]
+        for name, values in curves.items()
+    }
+    return {name: values for name, values in found.items() if {*values} - {None}}
 
 
 def sweep(
     name: str, groups: Sequence[Sequence[Configuration]], everything: Sequence[Configuration]
 ) -> list[Figure]:
-    """MSE and accuracy over a numeric parameter, raw pixels as a level; empty for another one."""
+    """MSE and accuracy over a numeric parameter, raw pixels as a level; empty for another one.
+
+    Empty, too, where every run failed.
+    """
     values = [one.settings[name] for group in groups for one in group]
     if not all(isinstance(value, int | float) and abs(value) <= LARGEST for value in values):
         return []
     shown = drawn(groups)
+    if not shown:
+        return []
     pixels = next((one for one in everything if one.is_pixels and one.ok), None)
     level = pixels.mean("accuracy") if pixels else None
     picture = Sweep(
@@ -59,7 +95,8 @@ def sweep(
         curves(name, shown, "accuracy", 100, 0),
         None if level is None else 100 * level,
     )
-    caption = f"{title(name)}: test MSE and kNN accuracy, ± 95 %."
+    of = "test MSE and kNN accuracy" if picture.mse else "kNN accuracy"
+    caption = f"{title(name)}: {of}, ± 95 %."
     if len(shown) < len(groups):
         caption += f" {len(shown)} of {len(groups):,} curves: PCA's and the best."
     return [Figure(file_name(name), picture, caption)]
@@ -75,6 +112,7 @@ def file_name(parameter: str) -> str:
 
 def drawn(groups: Sequence[Sequence[Configuration]]) -> list[Sequence[Configuration]]:
     """The groups that have a curve, in their order; of many PCA's and those of the best runs."""
+    groups = [group for group in groups if any(one.ok for one in group)]
     of_pca = [group for group in groups if group[0].is_pca]
     of_group = {one: group for group in groups for one in group if one.ok}
     best = [of_group[one] for one in best_first([*of_group])]
@@ -90,11 +128,11 @@ def curves(
     factor: float,
     least: float,
 ) -> list[Curve]:
-    """A curve per group of which any run is left, `least` or more times `factor`."""
+    """A curve per group of which any run has the figure, `least` or more times `factor`."""
     models = [group[0].settings["model"] for group in groups]
     found = []
     for group, model in zip(groups, models, strict=True):
-        ok = [one for one in group if one.ok]
+        ok = [one for one in group if column in one.intervals]
         label = model if models.count(model) == 1 else f"{model} ({group[0].names[0]}, ...)"
         x = [one.settings[name] for one in ok]
         y = [max(one.intervals[column].mean * factor, least) for one in ok]

@@ -10,7 +10,7 @@ from typing import Any
 from aebench.errors import AebenchError
 from aebench.records.plan import ReportPlan
 from aebench.records.prepare import DataRecord
-from aebench.report.results import Result, Results, read_examples, read_result
+from aebench.report.results import Result, Results, equal, read_examples, read_result
 from aebench.schema import RUN_NAME, Knn
 
 
@@ -134,7 +134,7 @@ def instead(found: Results, old: Result, new: Result, place: str) -> str:
         found.results[found.results.index(old)] = new
         found.hidden.append(f"{new.run}, seed {new.seed}{of(old.source)}: failed there")
         return "shown"
-    if old.ok and new.ok and (old.outcomes == new.outcomes).all():
+    if old.ok and new.ok and equal(old.outcomes, new.outcomes):
         return "equal"
     outcome = "other outcomes than" if new.ok else "failed, unlike"
     found.hidden.append(f"{place}: {outcome if old.ok else 'failed, as'} that of {old.source}")

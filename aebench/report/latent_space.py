@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from aebench.evaluation.uncertainty import over_seeds
 from aebench.report.configurations import Configuration
 from aebench.report.document import Cell, Format, Paragraph, Section
-from aebench.report.tables import ACCURACY, LATENT, PROBE, RUN, Column, number, table
+from aebench.report.tables import ACCURACY, LATENT, MSE, PROBE, RUN, Column, number, table
 
 
 def share(one: Configuration) -> Cell:
@@ -35,10 +35,17 @@ HEALTH = (
         "mean: where it is large, L2 finds codes near the centre, and cosine says something else",
     ),
 )
+ROUNDED = Column(
+    "MSE at 8 bits",
+    number("mse_8bit", "{:.5f}"),
+    "with the codes rounded to 8 bits a float, over the range of each dimension in the training "
+    "codes: hardly above the MSE where a float holds one number",
+)
 
 
 def latent_space(everything: Sequence[Configuration]) -> Section:
     """How the codes lie, beside what is found with them."""
     words = Paragraph("What can explain a bad search.")
-    columns = [RUN, LATENT, *HEALTH, ACCURACY, PROBE]
+    rounded = [MSE, ROUNDED] if any(one.values("mse_8bit") for one in everything) else []
+    columns = [RUN, LATENT, *HEALTH, ACCURACY, PROBE, *rounded]
     return Section("Latent space", [words, *table(columns, everything)])

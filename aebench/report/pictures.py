@@ -1,6 +1,6 @@
 """What the report's pictures show, as data; drawing.py makes PNG of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,17 @@ class Mosaic:
 
 @dataclass(frozen=True)
 class LossCurves:
-    """The mean training loss of each epoch, by name."""
+    """The mean training loss of each epoch, by name; None: a gap."""
 
-    curves: Sequence[tuple[str, Sequence[float]]]
+    curves: Sequence[tuple[str, Sequence[float | None]]]
+
+
+@dataclass(frozen=True)
+class FurtherCurves:
+    """Charts (name, the mean of each epoch by the place of its run in `runs`); None: a gap."""
+
+    runs: Sequence[str]
+    charts: Sequence[tuple[str, Mapping[int, Sequence[float | None]]]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Charts (label of the values, curves, level of raw pixels) over one parameter's values."""
+    """MSE, if any is known, and accuracy over one parameter's values."""
 
     parameter: str
     ticks: Sequence[float]
@@ -53,4 +61,4 @@ class Confusions:
     shares: Sequence[tuple[str, np.ndarray]]
 
 
-Picture = Mosaic | LossCurves | Sweep | Confusions
+Picture = Mosaic | LossCurves | FurtherCurves | Sweep | Confusions

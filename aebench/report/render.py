@@ -45,6 +45,7 @@ class Report:
             *studies.architectures(results, defaults),
             *figures.reconstructions(results, found),
             *figures.loss_curves(found),
+            *figures.further_curves(found),
         ]
         parameters = swept(found)
         most = sorted(parameters, key=lambda name: -number_ok(parameters[name]))[:STUDIES]

@@ -45,8 +45,9 @@ EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
 class Result:
     """One run and seed. `key`: equal for results of equal settings, code and data.
 
-    `outcomes`: records (label, prediction, squared_error) (N_test,), none if it failed; `examples`:
-    reconstructions uint8 (n, C, H, W) of the shown test images.
+    `outcomes`: records (label, prediction, squared_error) (N_test,), none if it failed, without the
+    error of an encoder alone; `examples`: reconstructions uint8 (n, C, H, W) of the shown test
+    images.
     """
 
     run: str
@@ -55,6 +56,7 @@ class Result:
     settings: dict[str, Any]  # every parameter under one flat name: model, train.epochs, knn.k, ...
     key: str
     losses: list[float]  # mean of each epoch
+    curves: dict[str, list[float | None]]  # further scalars of the loss, likewise
     outcomes: np.ndarray
     examples: np.ndarray | None
     original: str  # `mlp-0`: its name where it was computed
@@ -95,25 +97,32 @@ def load_array(path: Path, length: int) -> np.ndarray:
     return found
 
 
-def read_outcomes(folder: Path, data: DataRecord) -> np.ndarray:
-    """The votes of outcomes.npy with the squared errors, records (N_test,).
+def read_outcomes(folder: Path, data: DataRecord, decodes: bool) -> np.ndarray:
+    """The votes of outcomes.npy, records (N_test,); with the squared errors of what `decodes`.
 
     AebenchError for what no stage writes: other fields, classes or numbers.
     """
     count, classes = data.num_test, len(data.classes)
     votes = load_array(folder / "outcomes.npy", count)
     names = votes.dtype.names or ()
-    found = np.empty(count, OUTCOME)
+    found = np.empty(count, OUTCOME if decodes else OUTCOME[:2])
     for name in ("label", "prediction"):
         if name not in names or not ((votes[name] >= 0) & (votes[name] < classes)).all():
             raise AebenchError(f"outcomes.npy holds no {name} among {classes} classes")
         found[name] = votes[name]
+    if not decodes:
+        return found
     of_format_1 = "squared_error" in names
     errors = votes if of_format_1 else load_array(folder / "squared_errors.npy", count)
     found["squared_error"] = errors["squared_error"] if of_format_1 else errors
     if not np.isfinite(found["squared_error"]).all():
         raise AebenchError("squared errors are not finite")
     return found
+
+
+def equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two outcomes are the same. Those with and without errors have other fields."""
+    return one.dtype == other.dtype and bool((one == other).all())
 
 
 def read_examples(folder: Path, data: DataRecord) -> np.ndarray | None:
@@ -172,6 +181,7 @@ def read_result(
         raise AebenchError("encode and knn measured by different protocols")
     columns = row(folder, data, train, encode, knn)
     ok = columns["status"] == "ok"
+    decodes = encode.mse is not None
     plans = [plan.model_dump(mode="json") for plan in (train.plan, encode.plan, knn.plan)]
     return Result(
         columns["run"],
@@ -180,8 +190,9 @@ def read_result(
         settings(train.plan, knn.plan),
         json.dumps([data.data_hash, *plans], sort_keys=True),
         train.losses,
-        read_outcomes(folder, data) if ok else np.empty(0),
-        read_examples(folder, data) if ok else None,
+        train.curves,
+        read_outcomes(folder, data, decodes) if ok else np.empty(0),
+        read_examples(folder, data) if ok and decodes else None,
         f"{folder.parent.name}-{folder.name}",
     )
 

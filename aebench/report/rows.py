@@ -48,7 +48,7 @@ def image_intervals(result: Result) -> Columns:
     images = {column: values[None] for column, values in measured(result.outcomes).items()}
     found = {column: interval(values) for column, values in images.items()}
     found["accuracy"] = accuracy = of_accuracy(images["accuracy"])
-    halves = {f"{column}_ci95": found[column].half_width for column in MEASURES}
+    halves = {f"{c}_ci95": found[c].half_width if c in found else None for c in MEASURES}
     return halves | dict(zip(ends, (accuracy.low, accuracy.high), strict=True))
 
 

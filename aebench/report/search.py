@@ -119,6 +119,7 @@ class SearchCosts:
         """Sizes, seconds and savings."""
         return [
             Column("bytes", number("code_bytes", "{:,.0f}"), "one code, float32"),
+            *([BITS] if any(one.values("code_bits") for one in self.everything) else []),
             Column(
                 "compression", number("compression", "{:.2f}"), "bytes of the uint8 image / bytes"
             ),
@@ -165,6 +166,24 @@ class SearchCosts:
         blocks: list[Block] = [Paragraph([head, " " if self.claim else "", *self.claim])]
         blocks += table([RUN, LATENT, *self.columns, ACCURACY], self.everything)
         return Section(TITLE, [*blocks, *self.times.notes])
+
+
+def bits(one: Configuration) -> Cell:
+    """`20 (2.5 bytes)`, of the seed that needs most, rounded up: no code takes more."""
+    values = one.values("code_bits")
+    if not values:
+        return Cell()
+    most = max(values)
+    tenths, of_bytes = (math.ceil(round(10 * number, 6)) / 10 for number in (most, most / 8))
+    return Cell(most, text=f"{tenths:,g} ({of_bytes:,g} bytes)")
+
+
+BITS = Column(
+    "bits, at most",
+    bits,
+    "measured, where codes are discrete: log2 of how many values the training codes take in a "
+    "dimension, summed over the dimensions; an upper bound of what one code needs",
+)
 
 
 def per_seed(values: Callable[[Configuration], list[float]], written: Format) -> CellOf:

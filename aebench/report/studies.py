@@ -61,7 +61,9 @@ class Studies:
         `value`: the column of a study's parameter.
         """
         accurate, by_size = self.ties.best(shown, "accuracy"), self.ties.best_by_size(shown)
+        unlabelled = self.ties.best_unlabelled(shown)
         skill, gain = self.baselines.columns
+        quality = [MSE.strong([one for group in by_size for one in group]), skill, PSNR]
         columns = [
             RUN,
             *([value] if value else []),
@@ -71,13 +73,11 @@ class Studies:
             SIZE,
             MACS,
             self.times.epoch,
-            MSE.strong([one for group in by_size for one in group]),
-            skill,
-            PSNR,
+            *(quality if any("mse" in one.images for one in shown) else []),
             ACCURACY.strong(accurate),
             gain,
         ]
-        words = Paragraph([head, *verdict(accurate, by_size)])
+        words = Paragraph([head, *verdict(accurate, unlabelled, by_size)])
         return [words, *table(columns, shown, notes=True)]
 
     def architectures(self, results: Results, shown: Sequence[Configuration]) -> list[Block]:
@@ -151,6 +151,11 @@ def at_defaults(results: Results, everything: Sequence[Configuration]) -> list[C
     ]
 
 
+def percent(one: Configuration) -> str:
+    """` (98.47 %).`, its accuracy."""
+    return f" ({100 * one.intervals['accuracy'].mean:.2f} %)."
+
+
 def in_short(
     everything: Sequence[Configuration], baselines: Baselines, ties: Ties, costs: SearchCosts
 ) -> list[Section]:
@@ -158,8 +163,9 @@ def in_short(
     coded = [one for one in everything if one.ok and not one.is_pixels]
     items: list[Text] = []
     if group := ties.best(coded, "accuracy"):
-        mean = f"{100 * (group[0].mean('accuracy') or 0):.2f}"
-        items.append(["kNN accuracy of all codes: ", *in_words(group), f" ({mean} %)."])
+        items.append(["kNN accuracy of all codes: ", *in_words(group), percent(group[0])])
+    if group := ties.best_unlabelled(coded):
+        items.append(["kNN accuracy without labels: ", *in_words(group), percent(group[0])])
     by_size = ties.best_by_size(coded)
     for group in spread_out(by_size):
         best = group[0]

@@ -8,7 +8,7 @@ from aebench.evaluation.quality import PSNR_CAP
 from aebench.evaluation.uncertainty import of_accuracies, over_seeds
 from aebench.report.configurations import Configuration
 from aebench.report.document import Block, Cell, Code, Format, Header, Paragraph, Table, Text
-from aebench.report.texts import one_of_each, others, short
+from aebench.report.texts import LISTED, named, others, short
 
 CellOf = Callable[[Configuration], Cell]
 
@@ -36,7 +36,7 @@ def table(
 ) -> list[Block]:
     """The table with the seeds, and what failed, where there is something to say of them.
 
-    `notes`: with the models' notes under it.
+    `notes`: with what is to be known of the models under it, each sentence once.
     """
     columns = list(columns)
     if any(len(one.ok) < len(one.results) for one in ones):
@@ -45,16 +45,37 @@ def table(
         columns.insert(1, SEEDS)
     headers = [Header(column.header, column.meaning, column.is_text) for column in columns]
     cells = [[column.cell(one) for column in columns] for one in ones]
-    found = [(one.name, sentence) for one in ones if notes for sentence in remarks(one)]
-    said = one_of_each(found, lambda of_one: of_one[1])
-    under = [Paragraph(f"{name}: {short(words)}.") for name, words in said]
-    under += map(Paragraph, others(len(found) - len(said), "notes", "results.csv has them"))
+    said: dict[str, list[str]] = {}
+    for one in ones if notes else ():
+        for sentence in remarks(one):
+            said.setdefault(sentence, []).append(one.name)
+    first = [*said.items()][:LISTED]
+    under = [Paragraph(f"{named(names, 4)}: {short(words)}.") for words, names in first]
+    under += map(Paragraph, others(len(said) - len(first), "notes", "results.csv has them"))
     return [Table(headers, cells), *under]
 
 
 def remarks(one: Configuration) -> list[str]:
-    """The model's own note, and why a figure is blank."""
+    """The model's own note, what it was given, and why a figure is blank or not what it seems."""
+    if not one.ok:
+        return []
     found = [one.first("note")] if one.first("note") is not None else []
+    if one.saw_labels:
+        found.append(
+            "saw the labels of the training images: no rival in accuracy to what learnt from the "
+            "images alone"
+        )
+    if (file := one.begun_with) is not None:
+        as_is = one.settings.get("train.epochs") == 0
+        as_they_are = f"the weights of {file}, scored as they are"
+        found.append(as_they_are if as_is else f"began with {file}")
+    if "mse" not in one.images:
+        found.append("an encoder alone: what needs a reconstruction is blank")
+    if one.is_packed:
+        found.append(
+            f"its floats hold more than 8 bits each, as packed codes do: MSE {one.mean('mse'):.5f} "
+            f"as float32, {one.mean('mse_8bit'):.5f} rounded to 8 bits; in no ranking of the MSE"
+        )
     if (operations := one.first("uncounted_operations")) is not None:
         found.append(f"its MACs are not known, torch has no count of {operations}")
     return found
@@ -71,10 +92,10 @@ def number(column: str, pattern: str, factor: float = 1) -> CellOf:
 
 
 def measured(column: str, pattern: str, factor: float = 1) -> CellOf:
-    """A cell with the interval over seeds and images; blank if every seed failed."""
+    """A cell with the interval over seeds and images; blank without the figure."""
 
     def cell(one: Configuration) -> Cell:
-        return Cell(one.intervals[column], Format(pattern, factor)) if one.ok else Cell()
+        return Cell(one.intervals.get(column), Format(pattern, factor))
 
     return cell
 

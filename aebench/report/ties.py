@@ -26,11 +26,15 @@ class Ties:
         return self.tested[key]
 
     def best(self, among: Sequence[Configuration], column: str) -> list[Configuration]:
-        """The best one and those that are tied with it; empty with nothing to compare."""
+        """The best one and those that are tied with it; empty with nothing to compare.
+
+        Among those that have the figure.
+        """
+        among = [one for one in among if column in one.images]
         most = max((len(one.ok) for one in among), default=0)
         # One seed beside several: how much another would move it is not known. PCA and pixels do
         # not depend on it.
-        found = [one for one in among if one.ok and (one.baseline or len(one.ok) > (most > 1))]
+        found = [one for one in among if one.baseline or len(one.ok) > (most > 1)]
         if len(found) < 2:
             return []
         means = [float(one.images[column].mean()) for one in found]
@@ -41,23 +45,36 @@ class Ties:
         )
         return [found[i] for i in group]
 
+    def best_unlabelled(self, among: Sequence[Configuration]) -> list[Configuration]:
+        """The most accurate ones that saw no labels, where the best of all did; else empty."""
+        if not any(one.saw_labels for one in self.best(among, "accuracy")[:1]):
+            return []
+        return self.best([one for one in among if not one.saw_labels], "accuracy")
+
     def best_by_size(self, among: Sequence[Configuration]) -> list[list[Configuration]]:
-        """For each representation size that several have: the best MSE, and its ties."""
+        """For each representation size that several have: the best MSE, and its ties.
+
+        Of codes with one number a float, which alone are of one size.
+        """
         sizes: dict[int | None, list[Configuration]] = {}
         for one in among:
-            if one.ok and not one.is_pixels:  # their error is 0
+            if one.ok and not one.is_pixels and not one.is_packed:  # pixels' error is 0
                 sizes.setdefault(one.latent, []).append(one)
         groups = (self.best(sizes[size], "mse") for size in sorted(sizes, key=lambda n: n or 0))
         return [group for group in groups if group]
 
 
 def verdict(
-    accurate: Sequence[Configuration], by_size: Sequence[Sequence[Configuration]]
+    accurate: Sequence[Configuration],
+    unlabelled: Sequence[Configuration],
+    by_size: Sequence[Sequence[Configuration]],
 ) -> list[Span]:
-    """In words: the tie groups that the table shows in bold."""
+    """In words: the tie groups that the table shows in bold, and that of `best_unlabelled`."""
     words: list[Span] = []
     if accurate:
         words += [" Accuracy: ", *in_words(accurate), "."]
+    if unlabelled:
+        words += [" Accuracy without labels: ", *in_words(unlabelled), "."]
     for group in spread_out(by_size):
         words += [f" MSE with {group[0].latent} floats: ", *in_words(group), "."]
     if len(by_size) > SIZES:
