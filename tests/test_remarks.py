@@ -1,0 +1,283 @@
+"""What a report says of a model that is no plain autoencoder, and of codes that are no numbers."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from synthetic import cells, made, pca, pixels, report, section, sweep, titles, words
+
+from aebench.report import drawing
+from aebench.report.document import Figure, Strong, Table
+from aebench.report.rows import results_csv
+
+COSTS = "kNN on codes against raw pixels"
+RECONSTRUCTED = {"MSE", "skill score, %", "PSNR, dB"}
+
+
+def alone(run="simclr", seed=0, **changes):
+    """An encoder alone."""
+    return made(run, seed, **({"model": "simclr", "mse": None, "accuracy": 0.9} | changes))
+
+
+def rows(found):
+    """results.csv, as it is read again."""
+    text = results_csv(found.results.results, found.configurations, found.baselines).decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def architectures(found):
+    return section(found.document, "Architectures")
+
+
+def headers(found):
+    """Of all tables of a document."""
+    blocks = [block for one in found.document.sections for block in one.blocks]
+    return {h.name for block in blocks if isinstance(block, Table) for h in block.headers}
+
+
+def picture(found, name):
+    return next(figure.picture for figure in found.document.figures if figure.name == name)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_encoder_alone_is_blank_without_a_decoder_and_ranked_as_others(seeds):
+    found = report([*sweep(seeds), *(alone(seed=seed) for seed in seeds)])
+    row = cells(architectures(found))["simclr"]
+    assert all(words(row[column]) == "" for column in RECONSTRUCTED)
+    assert words(row["layers"]) == "3 + 0"
+    assert row["accuracy, %"].strong and row["over PCA, points"].value.mean > 0.3
+    said = words(architectures(found))
+    assert "simclr: an encoder alone: what needs a reconstruction is blank." in said
+    items = words(section(found.document, "In short").blocks[0])
+    assert "kNN accuracy of all codes: best simclr (90.00 %)." in items
+    own = [one for one in rows(found) if one["run"] == "simclr"]
+    for one in own:
+        blank = {key for key in one if key.startswith(("mse", "psnr")) and one[key] == ""}
+        assert blank >= {"mse", "psnr", "mse_ci95", "psnr_ci95", "mse_skill_score"}
+        assert float(one["accuracy_gain"]) > 0.3 and float(one["accuracy_ci95"]) > 0
+    assert len(own) == len(seeds)
+    assert "simclr" not in [name for name, _ in picture(found, "reconstructions").rows]
+    assert "simclr" in cells(section(found.document, "Latent space"))
+    files = found.files
+    content = json.loads(files["metrics.json"])
+    assert "simclr" in content["accuracy"] and "simclr" not in content["mse"]
+    for name in ("metrics.json", "results.csv", "report.md"):
+        assert b"nan" not in files[name].lower().replace(b"dominant", b""), name
+
+
+def test_encoder_alone_leaves_the_ranking_of_the_others_as_it_is():
+    without, beside = report(sweep()), report([*sweep(), *(alone(seed=s) for s in range(3))])
+    before, after = cells(architectures(without)), cells(architectures(beside))
+    for run, row in before.items():
+        assert {k: after[run][k] for k in RECONSTRUCTED} == {k: row[k] for k in RECONSTRUCTED}
+
+
+def test_encoder_alone_beside_failed_seeds():
+    found = [*sweep(), *(alone(seed=seed) for seed in range(3))]
+    found[-1].columns["status"] = "failed: no codes"
+    row = cells(architectures(report(found)))["simclr"]
+    assert words(row["seeds"]) == "2 of 3" and words(row["MSE"]) == ""
+    assert words(row["status"]) == "failed: no codes" and row["accuracy, %"].value.mean == 0.9
+
+
+def test_where_nothing_is_reconstructed_no_column_and_no_picture_is_empty():
+    runs = [
+        alone(),
+        alone("simclr-latent10", latent=10),
+        alone("bad", options={"a": 1}, status="failed: x"),
+    ]
+    found = report(runs)
+    assert not headers(found) & {*RECONSTRUCTED, "MSE at 8 bits"}
+    names = [figure.name for figure in found.document.figures]
+    assert names == ["loss_curves", "latent", "confusion"]
+    assert picture(found, "latent").mse == [] and len(picture(found, "latent").accuracy) == 1
+    figure = next(one for one in found.document.figures if one.name == "latent")
+    assert "MSE" not in figure.caption
+    wide, high = Image.open(io.BytesIO(found.files["figures/latent.png"])).size
+    assert wide < 1.5 * high  # one chart
+    assert json.loads(found.files["metrics.json"])["mse"] == {}
+
+
+def test_a_study_of_encoders_alone_is_drawn_beside_those_that_decode():
+    found = report([*sweep(), *(alone(f"s{n}", s, latent=n) for n in (10, 32) for s in range(3))])
+    latent = picture(found, "latent")
+    assert {curve.name for curve in latent.accuracy} - {curve.name for curve in latent.mse} == {
+        "simclr"
+    }
+    assert not [curve for curve in latent.mse if not curve.x]
+
+
+def test_pca_without_a_decoder_is_not_called_exact():
+    found = report([made(), alone("linear", baseline="pca", depth=None, train=False)])
+    row = cells(architectures(found))["mlp"]
+    assert words(row["skill score, %"]) == "" and row["over PCA, points"].value.mean < 0
+    assert rows(found)[0]["mse_skill_score"] == ""
+
+
+def test_a_decoder_that_one_seed_alone_has_is_no_traceback():
+    found = report([made(seed=0), made(seed=1, mse=None), pca(), pixels()])
+    assert found.files["report.md"] and len(rows(found)) == 4
+
+
+def test_what_saw_labels_is_never_named_without_that():
+    taught = made("taught", accuracy=0.95, options={"a": 1}, labels_seen=True)
+    found = report([*sweep((0,)), taught])
+    text = found.files["report.md"].decode()
+    name = "taught (saw labels)"
+    assert text.count("taught") == text.count(name) > 9
+    row = cells(architectures(found))[name]
+    assert row["accuracy, %"].strong
+    said = words(architectures(found))
+    assert f"{name}: saw the labels of the training images: no rival in accuracy" in said
+    assert "Accuracy: best taught (saw labels). Accuracy without labels: best pixels." in said
+    items = section(found.document, "In short").blocks[0].items
+    assert Strong(name) in items[0]
+    assert words(items[1]).startswith("kNN accuracy without labels: best mlp")
+    assert [one["labels_seen"] for one in rows(found) if one["run"] == "taught"] == ["True"]
+
+
+def test_labels_are_no_subject_where_they_do_not_lead():
+    runs = [*sweep((0,)), made("taught", accuracy=0.2, depth=2, labels_seen=True)]
+    assert "ccuracy without labels" not in words(report(runs).document)
+    assert "labels: best" not in words(report(sweep((0,))).document)
+
+
+def test_weights_of_elsewhere_are_said_and_no_untrained_reference():
+    file = "w/a|b.pt"
+    runs = [
+        made("more", model="own", begun_with=file, options={"weights": file}),
+        made("as-is", model="own", begun_with=file, train={"epochs": 0}, accuracy=0.8),
+    ]
+    found = report([*runs, pca(), pixels()])
+    said = words(architectures(found))
+    assert f"more: began with {file}." in said
+    assert f"as-is: the weights of {file}, scored as they are." in said
+    row = cells(architectures(found))["as-is"]
+    assert row["over PCA, points"].value.mean > 0.2 and row["skill score, %"].value is not None
+    assert "own-untrained" in words(found.document)  # the network as it was initialised is missing
+
+
+@pytest.mark.parametrize(
+    ("bits", "said"),
+    [
+        (20, "20 (2.5 bytes)"),
+        (19.931568569324174, "20 (2.5 bytes)"),
+        (16 * 1.584962500721156, "25.4 (3.2 bytes)"),
+        (0.0, "0 (0 bytes)"),
+        (12345.6, "12,345.6 (1,543.2 bytes)"),
+    ],
+)
+def test_bits_of_discrete_codes_are_an_upper_bound_beside_their_bytes(bits, said):
+    found = report([made("fsq", 0, code_bits=bits / 2), made("fsq", 1, code_bits=bits), pca()])
+    shown = cells(section(found.document, COSTS))
+    assert words(shown["fsq"]["bits, at most"]) == said  # of the seed that takes more
+    assert words(shown["fsq"]["bytes"]) == "128" and words(shown["pca"]["bits, at most"]) == ""
+    assert "bits, at most" not in headers(report([made(), pca()]))
+
+
+@pytest.mark.parametrize(
+    ("mse", "rounded", "packed"),
+    [
+        (0.0, 0.159, True),
+        (0.02, 0.0401, True),
+        (0.02, 0.0399, False),
+        (1e-5, 1.05e-4, False),
+        (1e-5, 1.2e-4, True),
+        (0.02, 0.02, False),
+        (0.02, None, False),
+        (None, None, False),
+    ],
+)
+def test_floats_that_hold_more_than_numbers_are_said_so(mse, rounded, packed):
+    runs = [made("one", mse=mse, mse_8bit=rounded), made("two", options={"a": 1}), pca(mse=0.03)]
+    found = report(runs)
+    said = words(architectures(found))
+    assert ("its floats hold more than 8 bits each" in said) == packed
+    if packed:
+        assert f"MSE {mse:.5f} as float32, {rounded:.5f} rounded to 8 bits" in said
+        assert not cells(architectures(found))["one"]["MSE"].strong
+        assert "with 32 floats: best two (" in words(section(found.document, "In short"))
+    elif mse == 1e-5:
+        assert cells(architectures(found))["one"]["MSE"].strong
+    shown = cells(section(found.document, "Latent space"))["one"]
+    if rounded is None:
+        assert "MSE at 8 bits" not in shown
+    else:
+        assert shown["MSE at 8 bits"].value.mean == rounded
+
+
+def test_a_sentence_of_several_rows_is_said_once():
+    runs = [alone(f"s{n}", options={"a": n}) for n in range(8)]
+    text = words(architectures(report(runs)))
+    assert text.count("an encoder alone") == 1
+    assert "s0, s1, s2, s3 and 4 others: an encoder alone" in text
+
+
+def test_further_curves_have_a_chart_each_and_their_run_one_line():
+    runs = [
+        made("vae", options={"beta": 1}, curves={"kl": [1.0, 2.0], "recon": [0.2, 0.1]}),
+        made("vae4", options={"beta": 4}, curves={"kl": [None, 1.0, None], "lost": [None, None]}),
+        made("critic", options={"beta": 9}, curves={"critic": [1e308, -1e300, 0.5]}),
+        made("plain", options={"beta": 2}),
+    ]
+    found = picture(report(runs), "further_curves")
+    assert found.runs == ["vae", "vae4", "critic"]
+    assert dict(found.charts) == {
+        "kl": {0: [1.0, 2.0], 1: [None, 1.0, None]},
+        "recon": {0: [0.2, 0.1]},
+        "critic": {2: [None, None, 0.5]},
+    }
+    assert Image.open(io.BytesIO(drawing.png(found))).size[0] > 1000
+    assert "further_curves" not in [f.name for f in report(runs[-1:]).document.figures]
+
+
+def test_a_gap_is_no_point_and_the_epochs_are_all_there(monkeypatch):
+    monkeypatch.setattr(drawing, "saved", lambda figure: figure)
+    found = report([made(curves={"kl": [None, 1.0, 3.0, None]})])
+    (axis,) = drawing.png(picture(found, "further_curves")).axes
+    (line,) = axis.get_lines()
+    assert np.isnan(line.get_ydata()).tolist() == [True, False, False, True]
+    assert axis.get_xlim()[0] < 1 and axis.get_xlim()[1] > 4
+
+
+def test_losses_that_no_axis_can_show_are_left_out():
+    runs = [made(), made("huge", options={"a": 1})]
+    runs[1].losses = [1.7e308, 1e308]
+    found = report(runs)
+    assert [name for name, _ in picture(found, "loss_curves").curves] == ["mlp"]
+    assert found.files["figures/loss_curves.png"]
+
+
+@pytest.mark.parametrize("length", [3, 100])
+def test_many_curves_are_bounded_and_lie_within_their_picture(monkeypatch, length):
+    runs = [
+        made(
+            f"{n}-{length * 'W'}",
+            options={"a": n},
+            accuracy=0.2 + n / 100,
+            curves={f"{i}-{length * 'W'}": [1.0, 2.0] for i in range(20 if n else 30)},
+        )
+        for n in range(50)
+    ]
+    (figure,) = [f for f in report(runs).document.figures if f.name == "further_curves"]
+    assert isinstance(figure, Figure)
+    assert len(figure.picture.charts) == 12 and len(figure.picture.runs) == 30
+    assert " 12 of " in figure.caption and "30 of 50 runs: the best" in figure.caption
+    assert max(Image.open(io.BytesIO(drawing.png(figure.picture))).size) <= 3000
+    monkeypatch.setattr(drawing, "saved", lambda figure: figure)
+    drawn = drawing.png(figure.picture)
+    drawn.draw_without_rendering()
+    (legend,) = drawn.legends
+    box = legend.get_window_extent()
+    assert drawn.bbox.containsx(box.x0) and drawn.bbox.containsx(box.x1)
+    assert drawn.bbox.containsy(box.y0) and drawn.bbox.containsy(box.y1)
+    assert not [a for a in drawn.axes if a.get_window_extent().x1 > box.x0]
+
+
+def test_results_without_what_is_new_have_none_of_its_columns():
+    found = report(sweep())
+    assert not headers(found) & {"bits, at most", "MSE at 8 bits"}
+    assert "Latent space" in titles(found.document)
