@@ -157,7 +157,16 @@ def test_fence_is_longer_than_what_stands_between():
 def nasty():
     """Nasty classes, runs, models, options, notes and reasons."""
     runs = [
-        made(name, model=name, depth=max(3, i), options={name: i}, note=name, status=status)
+        made(
+            name,
+            model=name,
+            depth=max(3, i),
+            options={name: i},
+            note=name,
+            status=status,
+            curves={name: [i, None, 1.0]},
+            begun_with=name,
+        )
         for i, name in enumerate(NASTY)
         for status in ["ok", f"failed: refused: {name}"][: 1 + (i < 2)]
     ]
@@ -202,7 +211,7 @@ def is_active_html(token):
 
 def test_nasty_names_are_drawn(nasty):
     pictures = {name: png for name, png in nasty.files.items() if name.endswith(".png")}
-    wanted = {"reconstructions", "loss_curves", "confusion"}
+    wanted = {"reconstructions", "loss_curves", "further_curves", "confusion"}
     assert {f"figures/{name}.png" for name in wanted} < pictures.keys()
     assert len(pictures) == len(nasty.document.figures)  # none of one name
     for name, png in pictures.items():

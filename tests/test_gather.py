@@ -197,6 +197,63 @@ def test_other_code_of_equal_settings_is_no_study(copies):
     assert not [title for title in titles if title.startswith("Parameter")]
 
 
+def without_decoder(folder, run):
+    """The run's results as those of an encoder alone, and no other than these."""
+    only(folder, run, 0, 1)
+    for path in folder.glob(f"results/{run}/*"):
+        known = json.loads((path / "encode.json").read_text())["sizes"]
+        sizes = known | {key: 0 for key in known if key.startswith("decoder_")}
+        edit(path / "encode.json", mse=None, psnr=None, mse_8bit=None, sizes=sizes)
+        edit(path / "train.json", labels_seen=True, curves={"a|b": [0.5, None, 0.25]})
+        np.save(path / "squared_errors.npy", np.empty(0, np.float32))
+        np.save(path / "examples.npy", np.empty((0, 1, 8, 8), np.uint8))
+
+
+def test_encoders_alone_are_read_and_gathered(copies):
+    anna, ben = copies
+    for folder in copies:
+        as_now(folder)
+        shutil.rmtree(folder / "plan")
+    without_decoder(anna, "mlp")
+    only(ben, "pca", 0, 1)
+    found = gather(copies)
+    assert not found.hidden and len(found.results) == 4
+    for row in rows(found)[:2]:
+        assert (row["status"], row["mse"], row["mse_ci95"], row["labels_seen"]) == (
+            ("ok", "", "", "True")
+        )
+        assert float(row["accuracy"]) > 0.9 and row["decoder_layers"] == "0"
+    written = files(found)
+    assert "| mlp (saw labels) |" in written["report.md"].decode()
+    assert written["figures/further_curves.png"] and written["figures/reconstructions.png"]
+    only(anna, "mlp", 0)
+    alone = files(gather([anna]))
+    assert json.loads(alone["metrics.json"])["mse"] == {}
+    assert "figures/reconstructions.png" not in alone and "| MSE" not in alone["report.md"].decode()
+
+
+def test_encoders_alone_that_are_there_twice_are_compared(copies):
+    for folder in copies:
+        as_now(folder)
+        shutil.rmtree(folder / "plan")
+        without_decoder(folder, "mlp")
+    assert gather(copies).remarks[1] == "Results from ben: 0, 2 more are equal to others'."
+    as_before = copies[1] / "results/mlp/0"  # of one name and settings, but it decodes
+    edit(as_before / "encode.json", mse=0.01, psnr=20.0)
+    np.save(as_before / "squared_errors.npy", np.full(359, 0.01, np.float32))
+    np.save(as_before / "examples.npy", np.zeros((10, 1, 8, 8), np.uint8))
+    assert gather(copies).hidden == ["mlp, seed 0, of ben: other outcomes than that of anna"]
+
+
+@pytest.mark.parametrize("name", ["squared_errors.npy", "examples.npy"])
+def test_errors_of_no_image_need_an_encoder_alone(copies, name):
+    as_now(copies[0])
+    path = copies[0] / "results/mlp/0" / name
+    np.save(path, np.load(path)[:0])
+    (hidden,) = gather(copies[:1]).hidden
+    assert f"mlp, seed 0: {name} is of 0 images, not of" in hidden
+
+
 def test_other_data_is_not_mixed_in(copies):
     anna, ben = copies
     edit(ben / "results/data.json", data_hash="f" * 64, dataset="pets")

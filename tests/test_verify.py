@@ -1,8 +1,14 @@
 """`aebench verify` trains again and tells whether the result is the same."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
+
+from aebench.commands.verify import Results, compare
+from aebench.errors import AebenchError
+from aebench.records.origin import Provenance
 
 
 def test_trained_run_matches_bit_for_bit(baseline):
@@ -37,6 +43,46 @@ def test_elsewhere_a_tolerance_decides(baseline):
     edit(folder / "encode.json", lambda encode: encode.update(mse=1.2 * encode["mse"]))
     (line,) = baseline.run("aebench", "verify", "mlp", ok=False).stderr.splitlines()
     assert "does not match" in line and "allowed there: MSE" in line
+
+
+def stage(cpu="one", **figures):
+    """Stands for a record."""
+    origin = Provenance(cpu=cpu, cores=2, versions={}, commit=None, dirty=None, date="")
+    return SimpleNamespace(status="ok", provenance=origin, **figures)
+
+
+def alone(weights="w", accuracy=0.9, mse=None, **where):
+    """The results of an encoder alone."""
+    return Results(
+        stage(weights_hash=weights, **where),
+        stage(codes_hash=weights, mse=mse, **where),
+        stage(accuracy=accuracy, **where),
+        weights,
+    )
+
+
+def test_encoder_alone_is_compared_by_what_it_has(capsys):
+    compare("one", alone(), alone())
+    assert capsys.readouterr().out == (
+        "one: matches bit for bit: weights, codes and outcomes; accuracy 90.00 %, now 90.00 %\n"
+    )
+    compare("one", alone(), alone("x", 0.89, cpu="two"))
+    said = capsys.readouterr().out
+    assert "matches within the tolerance: accuracy 90.00 %, now 89.00 %" in said
+    assert "allowed there: accuracy 2 points" in said and "MSE" not in said
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        (alone("x"), "other weights_hash, codes_hash, outcomes_hash on the same machine"),
+        (alone("x", 0.8, cpu="two"), "accuracy 90.00 %, now 80.00 %"),
+        (alone(mse=0.1), "a decoder is there in one of the two alone"),
+    ],
+)
+def test_encoder_alone_that_differs_does_not_match(new, said):
+    with pytest.raises(AebenchError, match=f"one: does not match: .*{said}"):
+        compare("one", alone(), new)
 
 
 def test_what_cannot_be_verified_is_said_in_a_line(baseline):
