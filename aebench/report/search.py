@@ -181,8 +181,8 @@ def bits(one: Configuration) -> Cell:
 BITS = Column(
     "bits, at most",
     bits,
-    "measured, where codes are discrete: log2 of how many values the training codes take in a "
-    "dimension, summed over the dimensions; an upper bound of what one code needs",
+    "measured: log2 of how many values a discrete dimension takes, 32 for any other, summed: an "
+    "upper bound of what one code needs; blank where no dimension is discrete",
 )
 
 
