@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 from synthetic import cells, made, pca, pixels, report, section, sweep, titles, words
 
 from aebench.report import drawing
-from aebench.report.document import Figure, Strong, Table
+from aebench.report.document import CodeBlock, Figure, Strong, Table
 from aebench.report.rows import results_csv
 
 COSTS = "kNN on codes against raw pixels"
@@ -148,7 +149,7 @@ def test_labels_are_no_subject_where_they_do_not_lead():
 def test_weights_of_elsewhere_are_said_and_no_untrained_reference():
     file = "w/a|b.pt"
     runs = [
-        made("more", model="own", begun_with=file, options={"weights": file}),
+        made("more", model="own", begun_with=file, options={"weights": f"{file} (0a1b2c3d)"}),
         made("as-is", model="own", begun_with=file, train={"epochs": 0}, accuracy=0.8),
     ]
     found = report([*runs, pca(), pixels()])
@@ -157,7 +158,9 @@ def test_weights_of_elsewhere_are_said_and_no_untrained_reference():
     assert f"as-is: the weights of {file}, scored as they are." in said
     row = cells(architectures(found))["as-is"]
     assert row["over PCA, points"].value.mean > 0.2 and row["skill score, %"].value is not None
-    assert "own-untrained" in words(found.document)  # the network as it was initialised is missing
+    (block,) = [block for block in found.document.blocks if isinstance(block, CodeBlock)]
+    runs = YAML(typ="safe", pure=True).load(block.code)
+    assert runs == {"own-untrained": {"model": "own", "train": {"epochs": 0}}}
 
 
 @pytest.mark.parametrize(

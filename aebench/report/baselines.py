@@ -188,7 +188,7 @@ def untrained(one: Configuration, pins: dict[str, Any]) -> dict[str, Any]:
     options = {
         key: value
         for key, value in one.settings.items()
-        if key not in ("model", "latent", "depth") and "." not in key
+        if key not in ("model", "latent", "depth", "weights") and "." not in key
     }
     return {"model": one.settings["model"], **pins, **options, "train": {"epochs": 0}}
 
