@@ -6,16 +6,39 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from ruamel.yaml import YAML
 from synthetic import cells, made, pca, pixels, report, section, sweep, titles, words
 
+import aebench
 from aebench.report import drawing
 from aebench.report.document import CodeBlock, Figure, Strong, Table
 from aebench.report.rows import results_csv
 
 COSTS = "kNN on codes against raw pixels"
 RECONSTRUCTED = {"MSE", "skill score, %", "PSNR, dB"}
+UNUSUAL = """\
+import torch
+from torch import nn
+from aebench import hookimpl
+
+class Alone(nn.Module):
+    def __init__(self, shape, latent):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, latent))
+        self.decoder = None
+        self.head = nn.Linear(latent, 10)
+
+    def loss(self, images, labels):
+        codes = self.encoder(images)
+        loss = nn.functional.cross_entropy(self.head(codes), labels)
+        return {"loss": loss, "length": codes.norm(dim=1).mean()}
+
+@hookimpl
+def register_models(register):
+    register("alone", Alone)
+"""
 
 
 def alone(run="simclr", seed=0, **changes):
@@ -67,6 +90,27 @@ def test_encoder_alone_is_blank_without_a_decoder_and_ranked_as_others(seeds):
     assert "simclr" in content["accuracy"] and "simclr" not in content["mse"]
     for name in ("metrics.json", "results.csv", "report.md"):
         assert b"nan" not in files[name].lower().replace(b"dominant", b""), name
+
+
+def test_encoder_alone_goes_through_all_stages(light):
+    (light / "plugins/light.py").write_text(UNUSUAL)
+    light.params(latent=4, runs={"one": {"model": "alone"}})
+    for stage in (["plan"], ["prepare"], *([s, "one", "0"] for s in ("train", "encode", "knn"))):
+        light.run("aebench", *stage)
+    light.run("aebench", "report")
+    text = (light / "reports/report.md").read_text()
+    assert "| one (saw labels) |" in text and "figures/further_curves.png" in text
+    assert "reconstructions" not in text and "| MSE" not in text
+    row = light.rows()["one"]
+    assert (row["status"], row["mse"], row["mse_8bit"], row["labels_seen"]) == (
+        "ok",
+        "",
+        "",
+        "True",
+    )
+    assert row["decoder_layers"] == row["decoder_bytes"] == row["decoder_macs"] == "0"
+    model = aebench.load("one", workspace=light.folder)
+    assert model.decoder is None and model.encoder(torch.zeros(2, *model.shape)).shape == (2, 4)
 
 
 def test_encoder_alone_leaves_the_ranking_of_the_others_as_it_is():
