@@ -256,6 +256,20 @@ def test_floats_that_hold_more_than_numbers_are_said_so(mse, rounded, packed):
         assert shown["MSE at 8 bits"].value.mean == rounded
 
 
+def test_bits_are_blank_where_a_seed_needs_all():
+    found = report(
+        [made("fsq", 0, code_bits=9.0), made("fsq", 1), made("b", code_bits=8.0, depth=2)]
+    )
+    shown = cells(section(found.document, COSTS))
+    assert words(shown["fsq"]["bits, at most"]) == "" and words(shown["b"]["bits, at most"]) != ""
+
+
+def test_notes_of_models_push_out_no_other_sentence():
+    runs = [made(f"m{n}", options={"a": n}, note=f"note {n}") for n in range(30)]
+    text = words(architectures(report([*runs, made("p", options={"a": 99}, mse_8bit=0.5)])))
+    assert "p: its floats hold more than 8 bits each" in text and "11 more notes" in text
+
+
 def test_a_sentence_of_several_rows_is_said_once():
     runs = [alone(f"s{n}", options={"a": n}) for n in range(8)]
     text = words(architectures(report(runs)))

@@ -171,7 +171,7 @@ class SearchCosts:
 def bits(one: Configuration) -> Cell:
     """`20 (2.5 bytes)`, of the seed that needs most, rounded up: no code takes more."""
     values = one.values("code_bits")
-    if not values:
+    if len(values) < max(1, len(one.ok)):  # a seed whose codes are not discrete needs all bits
         return Cell()
     most = max(values)
     tenths, of_bytes = (math.ceil(round(10 * number, 6)) / 10 for number in (most, most / 8))

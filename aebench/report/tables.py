@@ -49,7 +49,8 @@ def table(
     for one in ones if notes else ():
         for sentence in remarks(one):
             said.setdefault(sentence, []).append(one.name)
-    first = [*said.items()][:LISTED]
+    notes_of_models = {one.first("note") for one in ones}  # last: they push out no other sentence
+    first = sorted(said.items(), key=lambda item: item[0] in notes_of_models)[:LISTED]
     under = [Paragraph(f"{named(names, 4)}: {short(words)}.") for words, names in first]
     under += map(Paragraph, others(len(said) - len(first), "notes", "results.csv has them"))
     return [Table(headers, cells), *under]
