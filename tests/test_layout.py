@@ -9,8 +9,10 @@ from graphlib import TopologicalSorter
 import pytest
 from conftest import ROOT
 
+from aebench import hookspecs
 from aebench.cli import verbs
 from aebench.fingerprint import PACKAGE
+from aebench.models.signatures import FIRST, OFFERED
 from aebench.workspace import STAGES
 
 HEAVY = {"torch", "torchvision", "sklearn", "faiss", "matplotlib", "dvc", "numpy", "scipy"}
@@ -127,7 +129,9 @@ def test_readme_is_short_and_complete():
     assert len(text.splitlines()) <= 150
     for words in [f"aebench {verb}" for verb in verbs()] + ["register_models", "register_datasets"]:
         assert words in text, words
-    assert (ROOT / "plugins/combo.py").read_text() in text
+    for name, offered in OFFERED.items():
+        signature = f"`{name}({FIRST[name]}{''.join(f'[, {word}]' for word in offered)})`"
+        assert signature in text and signature in hookspecs.register_models.__doc__
 
 
 def test_readme_figures_are_those_of_the_committed_report():

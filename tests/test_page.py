@@ -38,7 +38,7 @@ def results(workspace, run):
 
 def test_the_page_is_short():
     assert len(PAGE.splitlines()) <= 150
-    assert "```yaml" not in PAGE  # all that is fenced is run here
+    assert set(re.findall("```(.+)", PAGE)) == {"python"}  # all that is fenced is run here
 
 
 @pytest.mark.parametrize("run", [*TRAINED, "means"])
