@@ -25,6 +25,7 @@ from aebench.waiting import decide
 from aebench.workspace import PER_RUN, STAGES, Workspace
 
 PACKAGE = Path(__file__).parent
+COMPUTING = (*PER_RUN, "check-plugin", "new-plugin")
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 
@@ -38,9 +39,9 @@ def main() -> int:
         return 1
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what a terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
-    if arguments and arguments[0] in PER_RUN:  # those that compute in threads, and are timed
+    if arguments and arguments[0] in COMPUTING:  # in threads, and most of them are timed
         # Not knn's: NumPy's threads come from the first, on whose core they would all be.
-        decide(bind=arguments[0] != "knn")
+        decide(bind=arguments[0] != "knn" and "--run" not in arguments)
     if "DVC_STAGE" in os.environ:
         chain = up_to_dvc()
         threading.Thread(target=end_with_dvc, args=(chain,), daemon=True).start()

@@ -38,7 +38,12 @@ class AebenchError(Exception):
 
 
 class Failure(Exception):
-    """A model that broke its contract or diverged: its row reads `failed: <text>`."""
+    """A model that broke its contract or diverged: its row reads `failed: <text>`.
+
+    `check`: the name of the check in models/contract.py that it did not pass, if it was one.
+    """
+
+    check: str | None = None
 
 
 class Refused(Failure):

@@ -5,8 +5,10 @@ leave behind would move other models' results, or the folder that aebench writes
 """
 
 import contextlib
+import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 # New ones stay, except those that aebench, its children or its libraries go by.
 OURS = ("AEBENCH_", "DVC_", "GIT_", "GOMP_", "HOME", "MKL_", "OMP_", "OPENBLAS_", "TMP", "XDG_")
 UNKNOWN = object()
+UNDONE: list[str] = []  # what builders and models changed of this process: see `watched`
 # How each part is read, and how it gets its old value again; that yields what to tell of it.
 Part = tuple[Callable[[], Any], Callable[[Any], Iterable[str]]]
 
@@ -38,6 +41,35 @@ def restored(importing: bool = False) -> Iterator[list[str]]:
     finally:
         for (_, restore), old in zip(parts, before, strict=True):
             changed += restore(old)
+        if not importing:  # of an import a line is said
+            UNDONE.extend(changed)
+
+
+@contextlib.contextmanager
+def watched(remarks: dict[str, str]) -> Iterator[None]:
+    """As `restored`, and nothing is shown: what was printed or changed inside is remarked, by kind.
+
+    Also what is undone deeper inside, where a model is built.
+    """
+    text = io.StringIO()
+    UNDONE.clear()
+    try:
+        with contextlib.redirect_stderr(text), restored():
+            yield
+    finally:
+        lines = [line.strip() for line in text.getvalue().splitlines() if line.strip()]
+        for line in lines:
+            if line.startswith(WARNING):
+                remarks[line] = line.removeprefix(WARNING)
+            elif not re.match(r"epoch \d+/\d+: loss ", line):
+                said = re.sub(r"^\S+:\d+: (?=\w*Warning: )", "", line)[:100]
+                remarks.setdefault("prints", f"it prints {said!r}")
+        if UNDONE:
+            told = ", ".join(dict.fromkeys(UNDONE))
+            remarks["changes"] = f"built or used, it changes {told}: undone"
+
+
+WARNING = "aebench: warning: "
 
 
 @contextlib.contextmanager
@@ -220,8 +252,7 @@ def torch_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        for _ in to_torch_state(before):
-            pass
+        UNDONE.extend(to_torch_state(before))
 
 
 def torch_seed() -> int | None:

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "evaluation": {"ground", "records", "evaluation"},
     "report": {"ground", "records", "evaluation", "report"},
     "stages": {"ground", "records", "evaluation", "models", "report"},  # never each other
-    "commands": {"ground", "records", "models", "report"},
+    # What a stage does they do again elsewhere, and what is written new is checked.
+    "commands": {"ground", "records", "models", "report", "stages", "commands"},
     "entrance": {"ground", "records", "models", "report", "stages", "commands", "entrance"},
 }
 
@@ -111,7 +112,7 @@ def test_help_of_every_verb(capsys):
     with pytest.raises(SystemExit):
         run(["--help"])
     text = capsys.readouterr().out
-    assert all(f"    {verb} " in text for verb in verbs())
+    assert all(re.search(rf"^    {verb}\s", text, re.MULTILINE) for verb in verbs())
     for verb in verbs():
         with pytest.raises(SystemExit):
             run([verb, "--help"])

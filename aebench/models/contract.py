@@ -101,7 +101,9 @@ def check_contract(model: "Model", candidate: Candidate) -> None:
             where = f"{model.plugin.name}: model {model.name!r}"
             # What the others found tells by itself what they are about.
             named = f"{name}: " if name in {pure.__name__ for pure in PURE} else ""
-            raise Failure(f"{where}: {named}{failure}") from None
+            told = Failure(f"{where}: {named}{failure}")
+            told.check = name
+            raise told from None
 
 
 def few(images: Tensor) -> Tensor:
