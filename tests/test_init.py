@@ -177,12 +177,12 @@ def test_upgrade_takes_over_what_nobody_changed(folder, run, release):
     run(folder)
     (folder / "params.yaml").write_text("mine: 1\n")
     old = (ROOT / "dvc.yaml").read_text()
-    release("1.1", dvc=old + "# later\n", vae="# new\n")
+    release("1.1", dvc=old + "# later\n", novel="# new\n")
     out = run("--upgrade", folder)
     assert "+# later\n" in out and f"taken over: {folder}/dvc.yaml\n" in out
-    assert f"new: {folder}/plugins/vae.py\n" in out
+    assert f"new: {folder}/plugins/novel.py\n" in out
     assert (folder / "dvc.yaml").read_text() == old + "# later\n"
-    assert (folder / "plugins/vae.py").read_text() == "# new\n"
+    assert (folder / "plugins/novel.py").read_text() == "# new\n"
     assert (folder / "params.yaml").read_text() == "mine: 1\n"
     assert read_record(folder).version == "1.1"
     before = snapshot(folder)
@@ -194,14 +194,14 @@ def test_upgrade_leaves_changed_deleted_and_dropped_files(folder, run, release):
     release("1.0", old="# old\n")
     run(folder)
     (folder / "plugins/cnn.py").write_text("# mine\n")
-    (folder / "plugins/vae.py").write_text("# my own\n")
+    (folder / "plugins/novel.py").write_text("# my own\n")
     (folder / "plugins/pca.py").unlink()
-    release("1.1", cnn="# later\n", pca="# later\n", vae="# built in now\n")
+    release("1.1", cnn="# later\n", pca="# later\n", novel="# built in now\n")
     out = run("--upgrade", folder)
     assert "-# mine\n+# later\n" in out and "-# my own\n" in out
     by_hand = f"cd {folder} && mv plugins/cnn.py cnn.py.mine && aebench init"
     assert f"kept: {folder}/plugins/cnn.py; to have this version's: {by_hand}\n" in out
-    assert f"changed here, kept: {folder}/plugins/vae.py" in out
+    assert f"changed here, kept: {folder}/plugins/novel.py" in out
     assert f"not here, left so: {folder}/plugins/pca.py" in out
     assert f"no longer shipped, kept: {folder}/plugins/old.py" in out
     assert (folder / "plugins/cnn.py").read_text() == "# mine\n"
