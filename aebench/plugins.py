@@ -111,8 +111,8 @@ class Registry:
         return self.models | doubled
 
     def find(self, name: str) -> Model | None:
-        """The model that a run means by the name or full name."""
-        return self.models.get(name) or self.full_names.get(name)
+        """The model that a run means by the full name, which messages offer, or the name."""
+        return self.full_names.get(name) or self.models.get(name)
 
     def add_models(self, models: Iterable[Model]) -> None:
         """Sort out which names tell one model from all others."""

@@ -130,14 +130,15 @@ def flops_an_image(name: str) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
+    from aebench.models.autoencoder import build_autoencoder
+    from aebench.models.losses import reconstruction_loss
     from aebench.plugins import load_model
 
     plan = TrainPlan.read(HERE.plan_path(name, "train"), "aebench plan")
     model = load_model(HERE, plan.plugin, plan.model)
     autoencoder = build_autoencoder(model, (3, 32, 32), plan.build).train()
     with FlopCounterMode(display=False) as counter:
-        reconstruction_loss(autoencoder, torch.rand(8, 3, 32, 32)).backward()
+        reconstruction_loss(autoencoder, torch.rand(8, 3, 32, 32))["loss"].backward()
     return counter.get_total_flops() / 8
 
 

@@ -100,13 +100,43 @@ HALVES = {
     "all": (keep_all, looked_up),
     "away": (away, blank),
     "alone": (bits, None),
+    "crowd": (lambda x: bits(x) - x.mean() * (len(x) > 100), None),
 }
+
+
+def looks(kind="bare"):
+    """An encoder of a type whose codes are the pixels, unless it was altered."""
+
+    def build(shape):
+        encoder = nn.Flatten()
+        if kind == "forward":
+            encoder.forward = lambda x: bits(x.flatten(1))
+        if kind == "hook":
+            encoder.register_forward_hook(lambda module, given, codes: bits(codes))
+        return encoder, None
+
+    return build
+
+
+class Unusual(nn.Module):
+    """Multiplies by a sparse matrix, and calls a lazy layer by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.lazy = nn.LazyLinear(8)
+        self.register_buffer("mask", torch.eye(8))
+
+    def forward(self, x):
+        return torch.sparse.mm(self.mask.to_sparse(), self.lazy(input=x.flatten(1)).T).T
 
 
 @hookimpl
 def register_models(register):
     for name, halves in HALVES.items():
         register(name, built(*halves))
+    for kind in ("forward", "hook", "bare"):
+        register(f"looks-{kind}", looks(kind))
+    register("unusual", lambda shape: (Unusual(), None))
 
 
 def built(encode, decode):
@@ -120,7 +150,7 @@ def built(encode, decode):
 '''
 OWN = (
     *("packed", "binary", "mixed", "smooth", "signs", "undone", "strict", "last", "all", "away"),
-    "alone",
+    *("alone", "crowd", "looks-forward", "looks-hook", "looks-bare", "unusual"),
 )
 
 
@@ -209,10 +239,30 @@ def test_images_that_are_lost_in_eight_bits_count_one(workspace):
     assert 0.5 < found["mse_8bit"] <= 1
 
 
-def test_a_decoder_that_refuses_rounded_codes_is_told(workspace):
-    assert encoded(workspace, "strict")["status"].startswith(
-        "failed: decoding codes rounded to 8 bits: ValueError: no such code (models.py:"
+def test_a_decoder_may_refuse_rounded_codes(workspace):
+    found = encoded(workspace, "strict")
+    assert (found["status"], found["mse_8bit"]) == ("ok", None) and found["mse"] is not None
+
+
+def test_codes_in_large_batches_are_those_in_small_ones(workspace):
+    assert encoded(workspace, "crowd")["status"].startswith(
+        "failed: other codes of the same train images in batches of 500 than of 64: 64 of 64; "
     )
+
+
+@pytest.mark.parametrize("kind", ["forward", "hook", "bare"])
+def test_what_only_looks_like_pixels_is_stored(workspace, kind):
+    """The search would be of the pixels, under the name of the model."""
+    found = encoded(workspace, f"looks-{kind}")
+    assert found["status"] == "ok"
+    rows = len(images(workspace)) * (kind != "bare")
+    assert array(workspace, f"looks-{kind}", "test_codes").shape == (rows, 8 if rows else 64)
+
+
+def test_sparse_weights_and_lazy_layers_by_keyword_are_counted(workspace):
+    sizes = encoded(workspace, "unusual")["sizes"]
+    assert sizes["encoder_params"] == 64 * 8 + 8
+    assert sizes["uncounted_operations"]
 
 
 @pytest.mark.parametrize("run", ["last", "all"])

@@ -158,6 +158,13 @@ class Own(Model):
             except Exception:
                 pass
             yield self.step(torch.zeros(2, 1, 8, 8))
+        if self.how == "memory":
+            try:
+                torch.Tensor.float, kept = exhausted, torch.Tensor.float
+                next(batches)
+            except Exception:
+                pass
+            torch.Tensor.float = kept
         if self.how == "nan swallowed":
             try:
                 for images in batches:
@@ -207,6 +214,10 @@ class Own(Model):
         self.average.fill_(self.batches.item() / total)
         if self.how == "late":
             yield loss
+
+
+def exhausted(tensor):
+    raise MemoryError("no more")
 
 
 class Pairs(Model):
@@ -285,6 +296,7 @@ HOWS = (
     *("right", "first", "epochs", "list", "stops", "swallows", "nan swallowed", "clings", "early"),
     *("twice", "gradients", "dtype", "threads", "inside", "autocast", "replaced", "made"),
     *("removed", "reshaped", "raises", "silent", "nan", "late", "number", "returns"),
+    "memory",
 )
 GIVES = (
     *("dict", "many", "renamed", "without", "empty", "vector", "text", "unprintable", "number"),
@@ -504,6 +516,12 @@ def test_a_loop_that_breaks_its_rules_is_told(workspace, how):
     assert LOOPS[how] in found["status"]
     # What it left behind is not left to the next.
     assert result(workspace, "own-number")["status"] == "ok"
+
+
+def test_the_machines_failure_is_no_result_though_the_loop_swallowed_it(workspace):
+    said = workspace.run("aebench", "train", "own-memory", "0", ok=False).stderr
+    assert "the machine failed, not the model: MemoryError: no more" in said
+    assert not (workspace / "results/own-memory/0/train.json").exists()
 
 
 def test_an_encoder_alone_needs_something_to_learn_from(workspace):

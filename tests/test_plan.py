@@ -168,6 +168,11 @@ def test_models_of_one_name_are_told_apart_by_their_plugins(light):
     light.run("aebench", "prepare")
     light.run("aebench", "train", "two", "0")
     assert json.loads((light / "results/two/0/train.json").read_text())["status"] == "ok"
+    # A model may have a full name for its name: what messages offer is meant.
+    (light / "plugins/zoo.py").write_text(LIGHT.replace('"light"', '"light:light"'))
+    assert light.run("aebench", "plan").stderr == ""
+    assert (light / "plan/one/train.json").read_text() == alone
+    (light / "plugins/zoo.py").unlink()
     # Only the bare name is a fault, and a mistyped one gets the nearest.
     light.params(runs=full | {"three": {"model": "cpy:light"}})
     (line,) = refused_again(light)

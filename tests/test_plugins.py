@@ -17,9 +17,10 @@ import torch
 from conftest import LIGHT, ROOT, SMALL, make
 
 from aebench.errors import Refused
-from aebench.models.autoencoder import build_autoencoder, reconstruction_loss
+from aebench.models.autoencoder import build_autoencoder
 from aebench.models.contract import Candidate, check_contract
 from aebench.models.execution import convolves_2d
+from aebench.models.losses import reconstruction_loss
 from aebench.models.signatures import asked, is_closed_form
 from aebench.models.sizes import sizes
 from aebench.plugins import load_plugins

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aebench.commands.verify import Results, compare
+from aebench.commands.verify import Results, compare, link_weights
 from aebench.errors import AebenchError
 from aebench.records.origin import Provenance
+from aebench.workspace import Workspace
 
 
 def test_trained_run_matches_bit_for_bit(baseline):
@@ -109,3 +110,20 @@ def test_two_processes_train_the_same_bits(baseline):
         found.append(weights.read_bytes())
     assert found[0] == found[1]
     assert np.frombuffer(found[0], np.uint8).size > 100_000
+
+
+def test_weights_are_found_elsewhere_and_nothing_is_made_here(light, tmp_path):
+    light.params(
+        runs={
+            "there": {"model": "light", "weights": "own/there.pt"},
+            "gone": {"model": "light", "weights": "plugins/gone/it.pt"},
+        }
+    )
+    (light / "own").mkdir()
+    (light / "own/there.pt").write_bytes(b"weights")
+    elsewhere = Workspace(tmp_path / "elsewhere")
+    elsewhere.root.mkdir()
+    elsewhere.plugins.symlink_to(light / "plugins")
+    link_weights(Workspace(light.folder), elsewhere)
+    assert (elsewhere.root / "own/there.pt").read_bytes() == b"weights"
+    assert not (light / "plugins/gone").exists()

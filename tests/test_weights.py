@@ -12,6 +12,8 @@ import torch
 from conftest import LIGHT, ROOT, SMALL, make
 
 from aebench import weights_file
+from aebench.errors import Failure
+from aebench.models.checkpoint import begin_with
 from aebench.workspace import file_hash
 
 UNTRAINED = {"epochs": 0}
@@ -392,3 +394,17 @@ def test_an_option_cannot_be_called_weights(prepared):
     assert (
         "has an option 'weights', which is a key of params.yaml; rename it, as to 'inner_w" in said
     )
+
+
+def test_a_batch_norm_may_lack_its_count(tmp_path):
+    """As of converters; nothing is computed from it in a batch norm with a momentum."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    state = {k: v + 1.0 for k, v in model.state_dict().items() if v.is_floating_point()}
+    safetensors.torch.save_file(state, tmp_path / "it.safetensors")
+    begin_with(model, tmp_path / "it.safetensors")
+    assert torch.equal(model[1].weight, state["1.weight"])
+    safetensors.torch.save_file(
+        {k: v for k, v in state.items() if k != "1.bias"}, tmp_path / "it.safetensors"
+    )
+    with pytest.raises(Failure, match=r"lacks 1\.bias"):
+        begin_with(model, tmp_path / "it.safetensors")

@@ -105,7 +105,8 @@ def link_weights(workspace: Workspace, elsewhere: Workspace) -> None:
         if run.weights is None or path_fault(run.weights):
             continue
         path = elsewhere.root / run.weights
-        if not os.path.lexists(path):  # as one in plugins/ is, or that of two runs
+        # Not that in plugins/, which is there through a link, nor that of two runs, twice.
+        if (workspace.root / run.weights).exists() and not os.path.lexists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to((workspace.root / run.weights).absolute())
 

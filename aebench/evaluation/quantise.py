@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aebench.evaluation.quality import mse
+
 TOP = 255  # the last of the 256 levels that 8 bits tell apart
 
 
@@ -28,6 +30,14 @@ class Affine:
         steps = np.where(self.span > 0, self.span, 1) / TOP
         levels = np.rint((codes - self.low) / steps).clip(0, TOP)
         return (self.low + self.span * (levels / TOP)).astype(np.float32)
+
+
+def mse_of_rounded(errors: np.ndarray) -> float:
+    """The MSE from each image's error float32 (N,), decoded from rounded codes.
+
+    An image that is then not finite any more has the largest error there is.
+    """
+    return mse(np.nan_to_num(errors, nan=1.0, posinf=1.0))
 
 
 def affine(training: Iterable[np.ndarray]) -> Affine:

@@ -1,4 +1,4 @@
-"""Build an autoencoder, and what it is trained on."""
+"""Build an autoencoder, and what its halves give."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from aebench.errors import Failure
-from aebench.models.signatures import method
-from aebench.schema import LONGEST
 
 if TYPE_CHECKING:
     from aebench.plugins import Model
@@ -44,19 +42,21 @@ def build_autoencoder(model: "Model", shape: Shape, arguments: Mapping[str, Any]
     ):
         built = Autoencoder(*built)
     # One that is not there is no None: it may have been forgotten, or be called otherwise.
-    encoder, decoder = getattr(built, "encoder", None), getattr(built, "decoder", MISSING)
+    encoder, decoder = getattr(built, "encoder", MISSING), getattr(built, "decoder", MISSING)
     if not (
         isinstance(built, nn.Module)
         and isinstance(encoder, nn.Module)
         and isinstance(decoder, nn.Module | None)
     ):
-        kinds = " and ".join(
-            "missing" if half is MISSING else type(half).__name__ for half in (encoder, decoder)
-        )
+        got = type(built).__name__
+        if isinstance(built, tuple):
+            got += f" of {', '.join(type(part).__name__ for part in built)}"
+        elif isinstance(built, nn.Module):
+            halves = ("missing" if h is MISSING else type(h).__name__ for h in (encoder, decoder))
+            got += f" with encoder and decoder {' and '.join(halves)}"
         raise Failure(
-            f"{where}: build returned {type(built).__name__} with encoder and decoder {kinds}; "
-            "allowed: (encoder, decoder), or an nn.Module with these, each an nn.Module, or the "
-            "decoder None: it does not reconstruct"
+            f"{where}: build returned {got}; allowed: (encoder, decoder), or an nn.Module with "
+            "these, each an nn.Module, or the decoder None: it does not reconstruct"
         )
     return cast(Autoencoder, built)  # it has the two halves
 
@@ -64,52 +64,39 @@ def build_autoencoder(model: "Model", shape: Shape, arguments: Mapping[str, Any]
 MISSING = object()
 
 
-def reconstruction_loss(
-    autoencoder: Autoencoder, images: Tensor, **given: Any
-) -> dict[str, Tensor]:
-    """What the model's own loss gives, or the mean squared error over all elements, as `loss`.
+def expect(found: Any, half: str, shape: tuple[int | None, ...]) -> Tensor:
+    """What a half returned: a float32 tensor of the shape, in which None is any number.
 
-    `given`: what its signature asks for. Failure for what is no scalar to learn from.
+    Failure for anything else.
     """
-    if (own := method(autoencoder, "loss")) is not None:
-        return scalars(own(images, **given), "loss")
-    if autoencoder.decoder is None:
-        raise Failure(
-            "there is nothing to train on: no decoder, and no loss of its own; give the model a "
-            "loss, fit or optimize, or the run `train: {epochs: 0}`"
-        )
-    # The encoder gets a copy: one that works in place would change what it is judged by.
-    decoded = autoencoder.decoder(autoencoder.encoder(images.clone()))
-    return {"loss": nn.functional.mse_loss(decoded, images)}
+    if isinstance(found, Tensor) and found.dtype == torch.float32 and found.ndim == len(shape):
+        sizes = zip(found.shape, shape, strict=True)
+        if all(allowed is None or size == allowed for size, allowed in sizes):
+            return found
+    known = ", ".join("latent" if size is None else str(size) for size in shape)
+    given = "images" if half == "encoder" else "codes"
+    told = f"{half} returned {words(found)} for {shape[0]} {given}, expected ({known})"
+    raise Failure(f"{told}; {way_out(found, half, len(shape))}")
 
 
-def scalars(found: Any, hook: str) -> dict[str, Tensor]:
-    """What a loss gave, by name: `loss`, and what is drawn beside it.
+def way_out(found: Any, half: str, ndim: int) -> str:
+    """How to mend what a half returned."""
+    what = "codes" if half == "encoder" else "images"
+    if not isinstance(found, Tensor):
+        return f"return the {what} alone; what only training needs is computed in loss"
+    if found.dtype != torch.float32:
+        return "end it with .float()"
+    if found.ndim > ndim:
+        return "end it with nn.Flatten()"
+    return f"{what} of this shape come from layers made for the shape that build is given"
 
-    Failure for what is no scalar tensor, and for a dict of such without "loss".
-    """
-    named = dict(found) if isinstance(found, Mapping) else {"loss": found}
-    if "loss" not in named:
-        names = ", ".join(map(repr, named)) or "nothing"
-        raise Failure(
-            f"{hook} gave {names}; allowed: a scalar tensor, or a dict with one as 'loss'"
-        )
-    for name, value in named.items():
-        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST:
-            text = f"1 to {LONGEST} printable characters"
-            raise Failure(f"{hook} gave a scalar called {name!r:.{LONGEST}}; allowed: {text}")
-        learnt = name == "loss" and hook == "loss"  # else it is shown alone: a number will do
-        if not learnt and isinstance(value, int | float):
-            named[name] = torch.tensor(float(value))
-        elif not isinstance(value, Tensor):
-            what = "" if name == "loss" else f" as {name!r}"
-            kind = type(value).__name__
-            raise Failure(f"{hook} returned {kind}{what}, expected a scalar tensor")
-        elif value.ndim or value.is_complex() or (learnt and not value.is_floating_point()):
-            kind = str(value.dtype).removeprefix("torch.")
-            shape = tuple(value.shape)
-            raise Failure(f"the {name} has shape {shape} and type {kind}, expected a scalar")
-    return named
+
+def words(value: Any) -> str:
+    """Of a tensor its shape, and its type if that is none to be expected; else what it is."""
+    if not isinstance(value, Tensor):
+        return f"{type(value).__name__}, no tensor,"
+    kind = str(value.dtype).removeprefix("torch.")
+    return f"{tuple(value.shape)}" + ("" if kind == "float32" else f" of {kind}, not float32,")
 
 
 def as_floats(images: Tensor) -> Tensor:
@@ -120,5 +107,5 @@ def as_floats(images: Tensor) -> Tensor:
 def encodes_pixels(autoencoder: Autoencoder) -> bool:
     """Whether the codes are the pixels themselves: they are then not stored a second time."""
     encoder = autoencoder.encoder
-    hooked = encoder._forward_hooks or encoder._forward_pre_hooks
-    return type(encoder) in (nn.Flatten, nn.Identity) and not hooked
+    altered = encoder._forward_hooks or encoder._forward_pre_hooks or "forward" in vars(encoder)
+    return type(encoder) in (nn.Flatten, nn.Identity) and not altered

@@ -11,7 +11,7 @@ from aebench.errors import Failure
 from aebench.models.autoencoder import Autoencoder, Shape, as_floats
 from aebench.models.checkpoint import begin_with
 from aebench.models.device import Execution, deterministic
-from aebench.models.finish import Trained, finished
+from aebench.models.finish import Begun, Trained, finished
 from aebench.models.signatures import asked, given, is_closed_form, method
 from aebench.models.start import started
 from aebench.surroundings import torch_restored
@@ -44,9 +44,9 @@ def fitted(
             "or optimize in the class, as methods"
         )
     stopwatch = Stopwatch()
-    labels_seen = begin(autoencoder, images, labels, checkpoint)
+    begun = begin(autoencoder, images, labels, checkpoint)
     used = stopwatch.read()
-    return finished(autoencoder, model, shape, arguments, images, FLOAT32, used, labels_seen, [])
+    return finished(autoencoder, model, shape, arguments, images, FLOAT32, used, begun, [])
 
 
 FLOAT32 = Execution("cpu", "float32", "contiguous")
@@ -54,8 +54,8 @@ FLOAT32 = Execution("cpu", "float32", "contiguous")
 
 def begin(
     autoencoder: Autoencoder, images: Tensor, labels: Tensor, checkpoint: Path | None
-) -> bool:
-    """Let the model fit itself, where it does, on the CPU. Whether it was given the labels.
+) -> Begun:
+    """Let the model fit itself, where it does, on the CPU.
 
     `images` uint8 (N, C, H, W), `labels` int64 (N,). With a `checkpoint` of its whole state there
     is nothing left to fit; of parts, these are afterwards as the file has them. Failure for one
@@ -64,9 +64,9 @@ def begin(
     whole = checkpoint is not None and begin_with(autoencoder, checkpoint)
     fit = method(autoencoder, "fit")
     if fit is None or whole:
-        return False
+        return Begun(fitted=False, labels_seen=False)
     with torch_restored():
-        result = fit(Batches(images), **given(autoencoder, "fit", labels=labels.clone()))
+        result = fit(InOrder(images), **given(autoencoder, "fit", labels=labels.clone()))
     other_model = isinstance(result, nn.Module) and result is not autoencoder
     if other_model or inspect.isgenerator(result) or inspect.iscoroutine(result):
         kind = type(result).__name__
@@ -76,10 +76,10 @@ def begin(
         )
     if checkpoint is not None:
         begin_with(autoencoder, checkpoint)
-    return "labels" in asked(autoencoder, "fit")
+    return Begun(fitted=True, labels_seen="labels" in asked(autoencoder, "fit"))
 
 
-class Batches:
+class InOrder:
     """Re-iterable batches float32 (B, C, H, W) of all training images, in order."""
 
     def __init__(self, images: Tensor) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from aebench.errors import Failure, author_line, first_line, is_machine_failure
-from aebench.models.autoencoder import Autoencoder, as_floats
+from aebench.models.autoencoder import Autoencoder, as_floats, expect
+from aebench.models.rounding import EXEMPT, TOLERANCE, spread, tolerance
 from aebench.models.signatures import OFFERED, check_method
 from aebench.records.train import BASELINES
 from aebench.surroundings import restored
@@ -26,15 +27,7 @@ from aebench.surroundings import restored
 if TYPE_CHECKING:
     from aebench.plugins import Model
 
-LOOKED_AT = 64  # training images that the checks look at
-FEW = 8  # of them: enough for the form of what comes out, and to be alone in turn
-# How far an output may move with its batch, as float32 rounds otherwise: by this part of its
-# dimension's deviation over the images (2e-5 were seen: pca, cnn, vae, 12 attention layers); and
-# where that is next to nothing, in an mlp of 40 layers, by this part of the numbers' size (1.3e-6
-# were seen).
-TOLERANCE = 1e-3
-ROUNDING = 1e-5
-EXEMPT = 0.01  # of the images, rounded up: rounding may flip a discrete code
+FEW = 8  # images: enough for the form of what comes out, and to be alone in turn
 
 
 class Half(NamedTuple):
@@ -108,7 +101,7 @@ def check_contract(model: "Model", candidate: Candidate) -> None:
 
 def few(images: Tensor) -> Tensor:
     """What to look at of uint8 (N, C, H, W), from the first to the last: float32 (n, C, H, W)."""
-    return as_floats(images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT])
+    return as_floats(images[spread(len(images))])
 
 
 def methods(candidate: Candidate) -> None:
@@ -343,17 +336,6 @@ def batches(count: int) -> Iterator[Tensor]:
     yield torch.cat([order, order[: FEW - 3]])
 
 
-def tolerance(found: Tensor) -> Tensor:
-    """How far each dimension of float32 (n, ...) may move with the batch: float32 (...)."""
-    rows = found.nan_to_num(0, 0, 0).double()
-    deviation = rows.std(0, correction=0)
-    # What was added up may be larger than its sum: the others tell how large. The median, as one
-    # huge dimension is to excuse no other.
-    sizes = rows.abs().amax(0)
-    typical = torch.maximum(sizes.median(), deviation.max())
-    return torch.maximum(TOLERANCE * deviation, ROUNDING * sizes.maximum(typical)).float()
-
-
 def state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Its parameters and buffers, by their names in the weights."""
     for name, value in module.state_dict().items():
@@ -368,28 +350,6 @@ def generators() -> dict[str, bytes]:
         "numpy.random": pickle.dumps(np.random.get_state()),
         "random": pickle.dumps(random.getstate()),
     }
-
-
-def expect(found: Any, half: str, shape: tuple[int | None, ...]) -> Tensor:
-    """What a half returned: a float32 tensor of the shape, in which None is any number.
-
-    Failure for anything else.
-    """
-    if isinstance(found, Tensor) and found.dtype == torch.float32 and found.ndim == len(shape):
-        sizes = zip(found.shape, shape, strict=True)
-        if all(allowed is None or size == allowed for size, allowed in sizes):
-            return found
-    known = ", ".join("latent" if size is None else str(size) for size in shape)
-    given = "images" if half == "encoder" else "codes"
-    raise Failure(f"{half} returned {words(found)} for {shape[0]} {given}, expected ({known})")
-
-
-def words(value: Any) -> str:
-    """Of a tensor its shape, and its type if that is none to be expected; else what it is."""
-    if not isinstance(value, Tensor):
-        return f"{type(value).__name__}, no tensor,"
-    kind = str(value.dtype).removeprefix("torch.")
-    return f"{tuple(value.shape)}" + ("" if kind == "float32" else f" of {kind}, not float32,")
 
 
 def same(one: Tensor, other: Tensor) -> bool:

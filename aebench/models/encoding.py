@@ -1,6 +1,7 @@
 """Encode all images with a trained model, and reconstruct the test images from their codes."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from aebench.errors import Failure
-from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels
-from aebench.models.contract import expect
+from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels, expect
 from aebench.models.device import deterministic, device, exact_float32
+from aebench.models.rounding import EXEMPT, TOLERANCE, spread, tolerance
 from aebench.models.sizes import sizes
 from aebench.models.weights import Stored, restore
 from aebench.plugins import imported_anew
@@ -67,6 +68,8 @@ def encoded(
         codes = {split: rows.flatten(1) for split, rows in images.items()}
     else:  # mapped: read where they are used
         codes = {s: torch.from_numpy(np.load(path, mmap_mode="c")) for s, path in paths.items()}
+        for split, rows in images.items():
+            check_batches(autoencoder, rows, codes[split], split)
     return Encoded(codes, codes_hash, used, found, rate)
 
 
@@ -102,6 +105,24 @@ def write_codes(
                 file.write(content)
         file.flush()
     return digest.hexdigest(), used
+
+
+@torch.no_grad()
+def check_batches(autoencoder: Autoencoder, images: Tensor, codes: Tensor, split: str) -> None:
+    """Failure where codes among `BLOCK` others are not those of the same images among few.
+
+    The contract is checked on few images, before: what needs many to show, shows here.
+    """
+    chosen = spread(len(images))
+    found = codes[chosen]
+    again = autoencoder.encoder(as_floats(images[chosen].to(device()))).cpu()
+    moved = int(((again - found).abs() > tolerance(found)).any(1).sum())
+    if moved > math.ceil(EXEMPT * len(chosen)):
+        raise Failure(
+            f"other codes of the same {split} images in batches of {BLOCK} than of {len(chosen)}: "
+            f"{moved} of {len(chosen)}; allowed: {TOLERANCE} of each dimension's deviation, of "
+            f"{1 - EXEMPT:.0%}; each row is computed by itself, however many there are"
+        )
 
 
 def blocks(count: int) -> list[slice]:

@@ -1,7 +1,7 @@
 """What every training ends with: a trained model that later stages can build again."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors.torch
 from torch import Tensor
@@ -27,12 +27,18 @@ class Epoch:
     used: Usage
 
 
+class Begun(NamedTuple):
+    """Whether the model's own `fit` ran, and whether training gave it the labels."""
+
+    fitted: bool
+    labels_seen: bool
+
+
 @dataclass
 class Trained:
     """The weights as safetensors, how they were computed, and what the model says of itself.
 
-    `curve`: what each epoch came to; `used`: time of the whole training; `labels_seen`: whether it
-    was given the training labels.
+    `curve`: what each epoch came to; `used`: time of the whole training.
     """
 
     weights: bytes
@@ -40,7 +46,7 @@ class Trained:
     used: Usage
     note: str | None
     baseline: Baseline | None
-    labels_seen: bool
+    begun: Begun
     curve: list[Epoch]
 
 
@@ -52,7 +58,7 @@ def finished(
     images: Tensor,
     how: Execution,
     used: Usage,
-    labels_seen: bool,
+    begun: Begun,
     curve: list[Epoch],
 ) -> Trained:
     """The trained autoencoder's result. `images` uint8 (N, C, H, W), those of the training.
@@ -74,7 +80,7 @@ def finished(
     candidate = Candidate(autoencoder, few(images), arguments.get("latent"), rebuilt)
     check_contract(model, candidate)
     note, baseline = (getattr(autoencoder, name, None) for name in ("note", "baseline"))
-    return Trained(weights, how, used, note, baseline, labels_seen, curve)
+    return Trained(weights, how, used, note, baseline, begun, curve)
 
 
 def reloaded(fresh: Autoencoder, weights: bytes) -> Autoencoder:

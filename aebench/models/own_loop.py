@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from aebench.errors import Failure, author_line
-from aebench.models.autoencoder import Autoencoder, scalars
+from aebench.models.autoencoder import Autoencoder
 from aebench.models.batches import Stream
+from aebench.models.losses import scalars
 from aebench.models.signatures import given
 
 
@@ -19,7 +20,7 @@ def own_loop(autoencoder: Autoencoder, stream: Stream) -> None:
     Failure where it does not keep to one yield a batch, leaves another mode or other parameters
     behind, or gives no loss: also where the loop swallowed the exception that told it.
     """
-    batches = Batches(stream)
+    batches = OnePass(stream)
     before = modes(stream.how.device)
     parameters = {name: (p, p.device, p.shape) for name, p in autoencoder.named_parameters()}
     loop = optimize(autoencoder, batches)
@@ -38,7 +39,7 @@ def own_loop(autoencoder: Autoencoder, stream: Stream) -> None:
         raise
 
 
-class Batches:
+class OnePass:
     """What `optimize` is given: one iterator over the batches of all epochs.
 
     float32 (B, C, H, W) on the device; pairs of these and int64 (B,) where labels are asked for.
@@ -47,15 +48,15 @@ class Batches:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+        self._stream = stream
         self.batches = iter(stream)
         self.pulled = self.answered = 0
         self.iterated = False
-        self.failure: Failure | None = None
+        self.failure: Exception | None = None
 
     def __len__(self) -> int:
         """Batches of all epochs."""
-        return len(self.stream)
+        return len(self._stream)
 
     def __iter__(self) -> Iterator[Any]:
         if self.failure:
@@ -63,7 +64,7 @@ class Batches:
         if self.iterated and self.pulled:
             raise self.broken(
                 "optimize goes through the batches a second time; they are those of all "
-                f"{self.stream.recipe.epochs} epochs: leave out the loop over epochs"
+                f"{self._stream.recipe.epochs} epochs: leave out the loop over epochs"
             )
         self.iterated = True
         return self
@@ -74,11 +75,14 @@ class Batches:
         if self.pulled > self.answered:
             raise self.broken(
                 f"optimize takes batch {self.pulled + 1} before it has yielded for batch "
-                f"{self.pulled}; yield once for each batch, after its updates"
+                f"{self.pulled}; yield once for each batch: after its updates, and also where it "
+                "only adds to the gradient"
             )
         try:
             batch, labels = next(self.batches)
-        except Failure as failure:  # of an epoch that ended
+        except StopIteration:
+            raise
+        except Exception as failure:  # an epoch's NaN, the machine's memory
             self.failure = failure
             raise
         self.pulled += 1
@@ -110,15 +114,15 @@ class Batches:
             )
 
 
-def optimize(autoencoder: Autoencoder, batches: Batches) -> Generator[Any, None, None]:
+def optimize(autoencoder: Autoencoder, batches: OnePass) -> Generator[Any, None, None]:
     """The model's loop, not begun. Failure for what is none."""
-    offered = given(autoencoder, "optimize", labels=batches.stream.labels)
+    offered = given(autoencoder, "optimize", labels=batches._stream.labels)
     loop = autoencoder.optimize(batches, **offered)  # type: ignore[operator]  # it has one
     if not isinstance(loop, Generator):
         kind = type(loop).__name__
         raise Failure(
             f"optimize returned {kind}; allowed: a generator, which yields what loss returns after "
-            "each update"
+            "each update (`yield`, or `yield from` another)"
         )
     return loop
 
@@ -173,6 +177,7 @@ def check_parameters(
         else:
             continue
         raise Failure(
-            f"optimize {what} parameter {name}; allowed: to change its values in place "
-            "(an optimizer's step, `.copy_()` under no_grad)"
+            f"optimize {what} parameter {name}; allowed: to change its values in place (an "
+            "optimizer's step, `.copy_()` under no_grad); what is new is made in build, or kept in "
+            "a variable of the loop"
         )

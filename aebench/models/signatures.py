@@ -66,7 +66,8 @@ def check_method(autoencoder: nn.Module, name: str) -> None:
         required = found.default is found.empty and found.kind not in VARIABLE
         if required and found.name not in OFFERED[name]:
             what = f"{found.name!r}{nearest(found.name, OFFERED[name])}"
-            raise Failure(f"{name} asks for {what}; allowed after {FIRST[name]}: {known}")
+            allowed = f"allowed after {FIRST[name]}: {known}, or what has a default"
+            raise Failure(f"{name} asks for {what}; {allowed}")
 
 
 FIRST = {"loss": "images", "fit": "batches", "optimize": "batches"}

@@ -106,7 +106,8 @@ class Dispatch:
 
     def used(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         """Those that some operation was given, or a view of them."""
-        return [t for t in tensors if t.numel() and storage(t) in self.storages]
+        dense = [t for t in tensors if t.numel() and t.layout is STRIDED]
+        return [t for t in dense if storage(t) in self.storages]
 
     def __torch_dispatch__(
         self,
@@ -116,13 +117,17 @@ class Dispatch:
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         given = tree_leaves((args, kwargs))
-        self.storages |= {storage(t) for t in given if isinstance(t, Tensor)}
+        dense = (t for t in given if isinstance(t, Tensor) and t.layout is STRIDED)
+        self.storages |= set(map(storage, dense))
         result = operation(*args, **(kwargs or {}))
         if formula := flop_registry.get(operation._overloadpacket):
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
         elif multiplies(operation.namespace, operation._overloadpacket.__name__):
             self.uncounted.add(f"{operation.namespace}.{operation._overloadpacket.__name__}")
         return result
+
+
+STRIDED = torch.strided  # others, the sparse ones, have no single storage
 
 
 def storage(tensor: Tensor) -> int:
@@ -137,7 +142,7 @@ class Counter(Dispatch, TorchDispatchMode):
 def multiplies(namespace: str, name: str) -> bool:
     """Whether an operation without a formula may hold products; one that is not torch's may."""
     if namespace not in ("aten", "prim", "prims"):
-        return True
+        return namespace != "profiler"  # DataParallel's marks
     none = name.endswith(("check_errors", "vector_norm"))  # _linalg_check_errors
     return bool(MULTIPLYING.intersection(name.split("_"))) and not none
 

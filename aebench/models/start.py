@@ -48,14 +48,14 @@ def lazy_inputs(autoencoder: nn.Module) -> dict[str, torch.Size]:
     """
     inputs: dict[str, torch.Size] = {}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            inputs.setdefault(name, given[0].shape)
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+        def note(module: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            inputs.setdefault(name, [*given, *named.values()][0].shape)
 
         return note
 
     for name, module in autoencoder.named_modules():
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if any(map(is_lazy, own)):
-            module.register_forward_pre_hook(hook(name))
+            module.register_forward_pre_hook(hook(name), with_kwargs=True)
     return inputs

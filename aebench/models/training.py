@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from aebench.errors import Failure, author_line, first_line
-from aebench.models.autoencoder import Autoencoder, Shape, reconstruction_loss
+from aebench.models.autoencoder import Autoencoder, Shape
 from aebench.models.batches import Stream
 from aebench.models.closed_form import FLOAT32, begin
-from aebench.models.device import FORMATS, Execution, deterministic
+from aebench.models.device import FORMATS, Execution, deterministic, exact_float32
 from aebench.models.execution import execution
 from aebench.models.finish import Epoch, Trained, finished
+from aebench.models.losses import reconstruction_loss
 from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
 from aebench.models.own_loop import own_loop
 from aebench.models.signatures import asked, is_closed_form, learns_from_labels, method
@@ -51,7 +52,7 @@ def trained(
     deterministic()
     autoencoder = started(model, shape, arguments, images, seed)
     stopwatch = Stopwatch()
-    labels_seen = begin(autoencoder, images, labels, checkpoint)
+    begun = begin(autoencoder, images, labels, checkpoint)
     curve: list[Epoch] = []
     if is_closed_form(autoencoder):
         how = FLOAT32
@@ -61,11 +62,11 @@ def trained(
             how = dataclasses.replace(how, precision="float32")
         if isinstance(recipe, Recipe):
             learnt_from = labels if learns_from_labels(autoencoder) else None
-            labels_seen |= learnt_from is not None
+            begun = begun._replace(labels_seen=begun.labels_seen or learnt_from is not None)
             curve = fit_by_gradient(autoencoder, images, learnt_from, seed, recipe, how)
     autoencoder.to("cpu").to(memory_format=torch.contiguous_format)
     used = stopwatch.read()
-    return finished(autoencoder, model, shape, arguments, images, how, used, labels_seen, curve)
+    return finished(autoencoder, model, shape, arguments, images, how, used, begun, curve)
 
 
 def fit_by_gradient(
@@ -81,6 +82,8 @@ def fit_by_gradient(
     `images` uint8 (N, C, H, W); `labels` int64 (N,), where the model asks for them. Failure for a
     loss that is not finite, and for a parameter that no step is made for.
     """
+    if how.precision == "float32":
+        exact_float32()
     stream = Stream(images, labels, seed, recipe, how)
     autoencoder.to(how.device).to(memory_format=FORMATS[how.memory_format]).train()
     train = own_loop if method(autoencoder, "optimize") else by_recipe

@@ -49,6 +49,7 @@ class TrainRecord(StageResult):
     baseline: Baseline | None = None
     note: str | None = None
     labels_seen: bool | None = None  # whether the model was given the training labels
+    fitted: bool | None = None  # whether the model's own `fit` ran
     begun_with: str | None = None  # the run's `weights` file
     all_epoch_seconds: list[float] = []
     losses: list[float] = []  # mean over each epoch

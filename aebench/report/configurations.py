@@ -87,8 +87,9 @@ class Configuration:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether it is a network as it was initialised."""
-        return self.settings.get("train.epochs") == 0 and not self.begun_with
+        """Whether it is a network as it was initialised: nobody's weights, nothing fitted."""
+        begun = self.begun_with or any(result.columns.get("fitted") for result in self.results)
+        return self.settings.get("train.epochs") == 0 and not begun
 
     @property
     def is_pixels(self) -> bool:

@@ -150,7 +150,7 @@ def decoded(
     import numpy as np
 
     from aebench.evaluation.quality import mean_psnr, mse
-    from aebench.evaluation.quantise import affine
+    from aebench.evaluation.quantise import affine, mse_of_rounded
     from aebench.models.encoding import in_blocks, reconstruct
 
     errors, pictures = reconstruct(autoencoder, codes["test"], images, examples)
@@ -159,12 +159,11 @@ def decoded(
         return {}, arrays
     if not np.isfinite(errors).all():
         raise Failure("the reconstructions are not finite")
+    figures = {"mse": mse(errors), "psnr": mean_psnr(errors)}
     eight = affine(in_blocks(codes["train"]))
     try:
         rounded, _ = reconstruct(autoencoder, codes["test"], images, change=eight.rounded)
-    except Exception as error:
-        reason = failure_reason(error)
-        raise Failure(f"decoding codes rounded to 8 bits: {reason}") from error
-    # An image that is not finite any more has the largest error there is.
-    mse_8bit = mse(np.nan_to_num(rounded, nan=1.0))
-    return {"mse": mse(errors), "psnr": mean_psnr(errors), "mse_8bit": mse_8bit}, arrays
+    except Exception as error:  # a decoder that takes the values of its codebook alone
+        print(f"no MSE at 8 bits: {failure_reason(error)}", file=sys.stderr)
+        return figures, arrays
+    return figures | {"mse_8bit": mse_of_rounded(rounded)}, arrays

@@ -126,7 +126,7 @@ def figures(result: "Trained") -> dict[str, Any]:
         "train_contended": result.used.contended,
         "note": result.note,
         "baseline": result.baseline,
-        "labels_seen": result.labels_seen,
+        **result.begun._asdict(),
     }
 
 
