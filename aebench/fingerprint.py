@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parent
 UNCOUNTED = {
     "aebench": "only gathers names",
     "aebench.errors": "kinds of errors, and words for the user",
+    "aebench.fingerprint": "makes the keys",
     "aebench.hookspecs": "names the hooks",
     "aebench.plugins": "finds plug-ins, whose own source is hashed",
     "aebench.progress": "what is shown meanwhile",

@@ -215,18 +215,18 @@ def test_upgrade_leaves_changed_deleted_and_dropped_files(folder, run, release):
 def test_a_plugin_that_is_a_folder_is_left_alone(folder, run, release):
     release("1.0")
     run(folder)
-    for name in ("vae", "mine"):
+    for name in ("novel", "mine"):
         (folder / f"plugins/{name}").mkdir()
         (folder / f"plugins/{name}/__init__.py").write_text("# mine\n")
-    release("1.1", vae="# built in now\n")
+    release("1.1", novel="# built in now\n")
     out = run("--upgrade", folder)
     assert (
-        f"a folder here has its name, left out: {folder}/plugins/vae.py\n" in out
+        f"a folder here has its name, left out: {folder}/plugins/novel.py\n" in out
         and "mine" not in out
     )
     run(folder)
-    assert not (folder / "plugins/vae.py").exists()
-    assert (folder / "plugins/vae/__init__.py").read_text() == "# mine\n"
+    assert not (folder / "plugins/novel.py").exists()
+    assert (folder / "plugins/novel/__init__.py").read_text() == "# mine\n"
 
 
 def test_file_changed_before_an_upgrade_stays_changed_after_it(folder, run, release):
