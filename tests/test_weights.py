@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import LIGHT, ROOT, SMALL, make
+from conftest import LIGHT, ROOT, SMALL, Workspace, make
 
 from aebench import weights_file
+from aebench.commands import verify
 from aebench.errors import Failure
 from aebench.models.checkpoint import begin_with
 from aebench.workspace import file_hash
@@ -110,40 +111,47 @@ def trained(workspace, content=None, **run):
     return json.loads((workspace / "results/x/0/train.json").read_text()) | {"said": said}
 
 
-def test_a_whole_file_is_scored_as_it_is_and_trained_on(baseline):
-    shutil.copy(baseline / "runs/mlp/0/weights.safetensors", baseline / "mine.safetensors")
-    begun = {"model": "mlp", "weights": "./mine.safetensors"}
-    baseline.params(
-        runs={"mlp": {"model": "mlp"}, "same": begun | {"train": UNTRAINED}, "on": begun}
-    )
-    baseline.run("aebench", "plan")
-    checked = baseline.run("aebench", "plan", "--check").stdout
-    assert "train@same-0: no result" in checked and "@mlp-0" not in checked
-    assert "weights=./mine.safetensors" in baseline.run("aebench", "list").stdout
-    for run in ("same", "on"):
-        for stage in ("train", "encode", "knn"):
-            baseline.run("aebench", stage, run, "0")
+def test_a_whole_file_is_scored_as_it_is_and_trained_on(prepared, monkeypatch):
+    mine = prepared / "mine.safetensors"
+    shutil.copy(prepared / "runs/taken/0/weights.safetensors", mine)
+    begun = {"model": "light", "weights": "./mine.safetensors"}
+    runs = {"taken": {"model": "light"}, "same": begun | {"train": UNTRAINED}, "on": begun}
+    prepared.params(runs=runs)
+    prepared.run("aebench", "plan")
+    for stage in ("encode", "knn"):
+        prepared.run("aebench", stage, "taken", "0")
+    checked = prepared.run("aebench", "plan", "--check").stdout
+    assert "train@same-0: no result" in checked and "@taken-0" not in checked
+    assert "weights=./mine.safetensors" in prepared.run("aebench", "list").stdout
+    for stage in ("train", "encode", "knn"):
+        prepared.run("aebench", stage, "same", "0")
+    prepared.run("aebench", "train", "on", "0")
 
     def result(run, stage):
-        return json.loads((baseline / f"results/{run}/0/{stage}.json").read_text())
+        return json.loads((prepared / f"results/{run}/0/{stage}.json").read_text())
 
-    first, same, on = (result(run, "train") for run in ("mlp", "same", "on"))
+    first, same, on = (result(run, "train") for run in ("taken", "same", "on"))
     assert same["begun_with"] == "mine.safetensors" and first["begun_with"] is None
     assert same["weights_hash"] == first["weights_hash"] != on["weights_hash"]
     assert on["losses"][0] < first["losses"][0]
     for key in ("codes_hash", "mse"):
-        assert result("same", "encode")[key] == result("mlp", "encode")[key]
-    baseline.run("aebench", "report")
-    assert baseline.rows()["same"]["begun_with"] == "mine.safetensors"
-    # Found by `verify`, too, which computes in a folder of its own.
-    said = baseline.run("aebench", "verify", "same").stdout
+        assert result("same", "encode")[key] == result("taken", "encode")[key]
+    prepared.params(runs={run: runs[run] for run in ("taken", "same")})
+    for command in ("plan", "report"):
+        prepared.run("aebench", command)
+    assert prepared.rows()["same"]["begun_with"] == "mine.safetensors"
+    # Found by `verify`, too, which computes in a folder of its own; here without processes.
+    monkeypatch.setattr(
+        verify, "call", lambda folder, words, *_: Workspace(folder).run("aebench", *words)
+    )
+    said = prepared.run("aebench", "verify", "same").stdout
     assert "matches bit for bit" in said
-    (baseline / "mine.safetensors").write_bytes((baseline / "mine.safetensors").read_bytes() + b"x")
-    (line,) = baseline.run("aebench", "verify", "same", ok=False).stderr.splitlines()
+    mine.write_bytes(mine.read_bytes() + b"x")
+    (line,) = prepared.run("aebench", "verify", "same", ok=False).stderr.splitlines()
     assert "the result of train is of other settings" in line
-    checked = baseline.run("aebench", "plan", "--check").stdout
+    checked = prepared.run("aebench", "plan", "--check").stdout
     assert "train@same-0: mine.safetensors changed (" in checked
-    (line,) = baseline.run("aebench", "train", "same", "0", ok=False).stderr.splitlines()
+    (line,) = prepared.run("aebench", "train", "same", "0", ok=False).stderr.splitlines()
     assert line.endswith("mine.safetensors: changed since `aebench plan`; run `dvc repro` again")
 
 

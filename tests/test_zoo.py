@@ -447,7 +447,7 @@ def test_supervised_learns_from_labels_and_nothing_from_shuffled_ones(digits):
 # That each learns, through the command line
 
 
-FEW = {"epochs": 3, "batch_size": 32, "horizontal_flip": False}
+FEW = {"epochs": 2, "batch_size": 32, "horizontal_flip": False}
 SIZE = {"latent": 8, "depth": 2}
 
 
@@ -459,6 +459,7 @@ def planned(tmp_path_factory):
     for name in ZOO:
         size = {key: value for key, value in SIZE.items() if key in MODELS[name].arguments}
         runs[name] = {"model": name} | size | ({} if name in CLOSED else {"train": FEW})
+    runs["sparse"]["train"] = FEW | {"epochs": 3}  # slower: 0.6 of the mean image's MSE after 2
     workspace.params(runs=runs)
     for stage in ("plan", "prepare"):
         workspace.run("aebench", stage)
@@ -504,18 +505,15 @@ def test_it_learns_to_tell_classes(planned, digits, name):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_a_seed_decides_the_bits_and_bfloat16_trains_it(digits, name):
+def test_a_seed_decides_the_bits(digits, name):
     given = {k: v for k, v in {"latent": 8, "depth": 2}.items() if k in MODELS[name].arguments}
     recipe = RECIPE.model_copy(update={"epochs": 1})
 
-    def weights(seed, precision="float32"):
-        how = Execution("cpu", precision, "contiguous")
-        data = digits[0][:96], digits[1][:96]
-        return trained(MODELS[name], (1, 8, 8), given, *data, seed, recipe, how=how).weights
+    def weights(seed):
+        data = digits[0][:64], digits[1][:64]  # 2 steps
+        return trained(MODELS[name], (1, 8, 8), given, *data, seed, recipe, how=FLOAT32).weights
 
     first = weights(0)
     assert weights(0) == first
     if name != "dct":  # which draws nothing
         assert weights(1) != first
-    if name not in CLOSED | {"adversarial"}:  # a loop of its own is float32
-        assert weights(0, "bfloat16") != first
