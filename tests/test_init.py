@@ -18,6 +18,7 @@ from aebench.version import RECORD, read_record, shipped, template, warn_of_othe
 from aebench.workspace import Workspace
 
 FILES = ["params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config"]
+FILES += ["docs/plugins.md", "docs/zoo/params.yaml"]
 FILES += [f"plugins/{path.name}" for path in sorted((ROOT / "plugins").glob("*.py"))]
 
 
@@ -116,7 +117,11 @@ def test_what_is_there_stays(folder, run):
     (folder / "params.yaml").write_text("mine: 1\n")
     (folder / "plugins").mkdir()
     (folder / "plugins/cnn.py").write_text("# mine\n")
+    (folder / "docs").mkdir()
+    (folder / "docs/plugins.md").write_text("# mine\n")
     out = run(folder)
+    assert (folder / "docs/plugins.md").read_text() == "# mine\n"
+    assert f"kept {folder}/docs/plugins.md: it was there" in out
     assert (folder / "params.yaml").read_text() == "mine: 1\n"
     assert (folder / "plugins/cnn.py").read_text() == "# mine\n"
     assert f"kept {folder}/params.yaml: it was there\n" in out
@@ -145,6 +150,10 @@ def test_a_file_in_the_way_is_a_line(folder, run):
     (folder / "plugins").write_text("")
     assert "plugins: got a file, allowed: a folder" in run(folder, ok=False)
     assert "got a file" in run(folder / "plugins", ok=False)
+    (folder / "docs").write_text("")
+    (folder / "plugins").rename(folder / "other")
+    assert "docs: got a file" in run(folder, ok=False)
+    (folder / "other").rename(folder / "plugins")
     assert "plugins: got a file" in run(folder / "plugins" / "bench", ok=False)
     assert not (folder / "dvc.yaml").exists()
 
@@ -269,7 +278,7 @@ def test_upgrade_wants_a_workspace(tmp_path, run):
 
 def test_source_checkout_is_a_workspace_without_a_record(folder, run, monkeypatch):
     for name in FILES:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     monkeypatch.setattr(version, "PACKAGE", folder / "aebench")
     before = snapshot(folder)
@@ -342,5 +351,5 @@ def test_checkout_takes_its_own_files_and_the_wheel_the_same():
     assert template() == ROOT
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert {name.split("/")[0] if "plugins" in name else name for name in FILES} == set(included)
+    assert {name.split("/")[0] if name.endswith(".py") else name for name in FILES} == set(included)
     assert all(place == f"aebench/template/{name}" for name, place in included.items())

@@ -27,6 +27,7 @@ from aebench.workspace import Outs, Workspace, sha256
 
 IGNORES = ".dvcignore", ".gitignore"
 DVC_CONFIG = ".dvc/config"
+OWN = "params.yaml", "docs/plugins.md", "docs/zoo/params.yaml"
 SEE = "; see how it differs: aebench init --upgrade"
 
 
@@ -83,7 +84,8 @@ def told_in_a_line(root: Path) -> Iterator[None]:
 
 def make(root: Path) -> None:
     """Write what is missing, and say it."""
-    for folder in (*root.parents[::-1], root, root / "plugins"):
+    places = root / "plugins", root / "docs", root / "docs/zoo"
+    for folder in (*root.parents[::-1], root, *places):
         if os.path.lexists(folder) and not folder.is_dir():
             raise AebenchError(f"{folder}: got a file, allowed: a folder; choose another name")
     git, dvc = program("git"), program("dvc")
@@ -125,7 +127,7 @@ def gone_on_failure(root: Path) -> Iterator[None]:
 
 def whole_files() -> dict[str, bytes]:
     """Name -> content of the files that a new workspace gets and an old one keeps."""
-    return {"params.yaml": (template() / "params.yaml").read_bytes(), **shipped()}
+    return {name: (template() / name).read_bytes() for name in OWN} | shipped()
 
 
 def missing(root: Path) -> dict[str, bytes]:
@@ -178,7 +180,7 @@ def written(root: Path, contents: dict[str, bytes]) -> list[str]:
 def kept(root: Path, contents: dict[str, bytes]) -> list[str]:
     """A line for each file that was there and is not as this version ships it."""
     return [
-        f"kept {root / name}: it was there" + SEE * (name != "params.yaml")
+        f"kept {root / name}: it was there" + SEE * (name in shipped())
         for name, content in whole_files().items()
         if name not in contents and content_of(root / name) != content
     ]
