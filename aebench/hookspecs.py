@@ -64,8 +64,11 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
 
     An option is not called as a key of params.yaml (`channels`, `train`). Helpers are imported as
     `from _helper import x` or `from ._helper import x`, and are part of the cache key. What the
-    file or `build` changes of the process is undone: folder, environment, sys.path, output, signal
-    handlers, torch's default dtype, threads and modes; at import random generators, too.
+    file or `build` changes of the process is undone: working folder, output, umask, signal
+    handlers, root logger, torch's default dtype, threads and modes; at import random generators,
+    too. Of the environment, variables that were there get their values back, and new ones go if
+    they begin with AEBENCH_, DVC_, GIT_, OMP_, MKL_ and the like; what is added to sys.path stays,
+    at its end.
     """
 
 
