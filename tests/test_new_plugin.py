@@ -90,14 +90,17 @@ def test_every_other_byte_of_params_yaml_stays(fast, before, after):
         ("dangling", "plugins/dangling.py: is there already"),
         ("one", "params.yaml: runs.one: is there already"),
         ("light-2", "plugins/taken.py: registers a model 'light-2' already"),
-        ("Mine", "got 'Mine'; allowed: names like ^[a-z0-9]"),
+        ("My_Model", "error: My_Model: got 'My_Model'; allowed: names like ^[a-z0-9]"),
+        ("My Model", "; as my-model"),
+        ("ü-3d", "; as model-3d"),
         ("../mine", "got '../mine'; allowed: names like"),
         ("mine.py", "got 'mine.py'; allowed: names like"),
         ("_mine", "got '_mine'; allowed: names like"),
         ("", "allowed: names like"),
         ("m" * 101, "allowed: names like"),
         ("null", "got null, which is not text in YAML; allowed: names like"),
-        ("class", "could not be imported in Python; allowed: a name that begins with a letter"),
+        ("class", "class.py could not be imported in Python; allowed: a name that begins with a l"),
+        ("class", "; as model-class"),
         ("3d", "could not be imported in Python; allowed: a name that begins with a letter"),
     ],
 )
@@ -149,7 +152,7 @@ def test_params_yaml_that_takes_no_line_is_a_line_or_is_right(fast, params):
 def test_outside_a_workspace(fast):
     (fast / "params.yaml").unlink()
     said = fast.run("aebench", "new-plugin", "mine", ok=False).stderr
-    assert "params.yaml: not there; run aebench in a workspace that has one" in said
+    assert "params.yaml: not there; make this folder a workspace: aebench init" in said
     assert not (fast / "plugins/mine.py").exists()
 
 

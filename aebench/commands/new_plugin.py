@@ -3,6 +3,7 @@
 import argparse
 import keyword
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def new_plugin(workspace: Workspace, name: str) -> None:
     AebenchError, with nothing written, for a name that is no run's or no Python module's, or is
     taken, and for a params.yaml that the run cannot be added to.
     """
+    if not os.path.lexists(workspace.params):
+        raise AebenchError(f"{NAME}: not there; make this folder a workspace: aebench init")
     content = read_yaml(workspace.params)
     file = file_name(name)
     check_free(workspace, content, name, file)
@@ -85,15 +88,19 @@ def new_plugin(workspace: Workspace, name: str) -> None:
 
 def file_name(name: str) -> str:
     """The name of the plug-in's module. AebenchError for what cannot be one, or no run's name."""
-    if fault := name_fault(name):
-        raise AebenchError(fault)
     file = name.replace("-", "_")
-    if not file.isidentifier() or keyword.iskeyword(file):
-        raise AebenchError(
+    if fault := name_fault(name):
+        fault = fault.removeprefix(f"{NAME}: runs.")  # where it does not stand
+    elif not file.isidentifier() or keyword.iskeyword(file):
+        fault = (
             f"{name}: plugins/{file}.py could not be imported in Python; allowed: a name that "
-            f"begins with a letter and is no keyword, as model-{name}"
+            "begins with a letter and is no keyword"
         )
-    return file
+    else:
+        return file
+    plain = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    better = plain if plain != name and plain[:1].isalpha() else f"model-{plain}"
+    raise AebenchError(fault if name_fault(better) else f"{fault}; as {better}")
 
 
 def check_free(workspace: Workspace, content: dict[Any, Any], name: str, file: str) -> None:
