@@ -7,15 +7,17 @@ import importlib.metadata
 import io
 import re
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import AebenchError, nearest
-from aebench.params import name_fault, read_params, read_yaml, shown
+from aebench.params import NAME, name_fault, read_params, read_yaml, shown
 from aebench.plugins import (
     Model,
     Plugin,
@@ -67,19 +69,33 @@ def check_plugin(workspace: Workspace, plugin: str, run: bool) -> None:
     """
     import torch  # noqa: F401  # the time of its import is not the plug-in's
 
-    found = find(workspace, plugin)
+    @cache
+    def registry() -> Registry:
+        """Of all plug-ins; what importing them says, `aebench plan` says."""
+        with contextlib.redirect_stderr(io.StringIO()):
+            return load_plugins(workspace, remembering=False)
+
+    found = find(workspace, plugin, registry)
     models: list[Model] = []
-    faults = [fault for one in found for fault in checked(workspace, one, models)]
+    datasets: list[str] = []
+    faults = [fault for one in found for fault in checked(one, registry, models, datasets)]
     names = ", ".join(one.name for one in found)
     if faults:
         count = f"{len(faults)} faults" if faults[1:] else "a fault"
         raise AebenchError(f"{names}: {count} ({', '.join(faults)}); mend it and check it again")
     if run and models:
         benchmark(found, models)
-    print(f"{names}: keeps the contract", flush=True)
+    if models:
+        print(f"{names}: keeps the contract", flush=True)
+    for name in datasets:
+        print(
+            f"{names}: the data set {name} is not checked here; next: aebench prepare with "
+            f"`dataset: {name}` in {NAME}",
+            flush=True,
+        )
 
 
-def find(workspace: Workspace, name: str) -> list[Plugin]:
+def find(workspace: Workspace, name: str, registry: Callable[[], Registry]) -> list[Plugin]:
     """The plug-in; of an installed package all it has. AebenchError where there is none."""
     plugins = list(find_plugins(workspace))
     path = Path(name)
@@ -92,28 +108,41 @@ def find(workspace: Workspace, name: str) -> list[Plugin]:
             return [replace(file_plugin(path), name=name)]
         if (path / "__init__.py").is_file():
             return [replace(folder_plugin(path), name=name)]
+    file = path.suffix == ".py" or len(path.parts) > 1
     by_name: dict[str, list[Plugin]] = {}
     for one in plugins:
         for word in {plain(one.name), plain(one.package)}:
             by_name.setdefault(word, []).append(one)
     if plain(name) in by_name:
         return by_name[plain(name)]
-    registry = everything(workspace)
+    if file and not path.exists():
+        raise AebenchError(f"{name}: no such file; {ALLOWED}")
+    if path.is_dir() and (file or any(path.glob("*.py"))):
+        raise AebenchError(f"{name}: the folder has no __init__.py; add one, or name a file in it")
+    print(f"looking for {name} in all plug-ins ...", flush=True)  # the last line if one ends it
     params = read_params(workspace)[0] if workspace.params.is_file() else None
     runs = {run: about.model for run, about in params.runs.items()} if params else {}
-    if model := registry.find(runs.get(name, name)):
+    wanted = runs.get(name, name)
+    if model := registry().find(wanted):
         return [model.plugin]
+    if wanted in registry().duplicates:
+        raise AebenchError(f"{name}: {registry().duplicates[wanted]}")
+    if name in runs:
+        broken = f"; not loaded: {', '.join(registry().broken)}" if registry().broken else ""
+        raise AebenchError(
+            f"run {name}: its model {wanted!r} is not registered; is its package installed?{broken}"
+        )
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
         importlib.metadata.distribution(name)
         raise AebenchError(
             f"{name}: the package is installed and has no plug-in; add an entry point of the group "
             "aebench ([project.entry-points.aebench] in its pyproject.toml) and install it again"
         )
-    known = sorted({*(one.package for one in plugins), *registry.choices, *runs})
-    raise AebenchError(
-        f"{name}: no such plug-in{nearest(name, known)}; allowed: a file *.py, a name among "
-        f"{', '.join(known) or 'none'}, or an installed package"
-    )
+    known = sorted({*(one.package for one in plugins), *registry().choices, *runs})
+    raise AebenchError(f"{name}: no such plug-in{nearest(name, known)}; {ALLOWED}")
+
+
+ALLOWED = "allowed: a file *.py, a folder, a name (`aebench list` shows them), an installed package"
 
 
 def plain(name: str) -> str:
@@ -121,37 +150,36 @@ def plain(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
 
 
-def everything(workspace: Workspace) -> Registry:
-    """What all plug-ins register; what importing them says, `aebench plan` says."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        return load_plugins(workspace, remembering=False)
-
-
-def checked(workspace: Workspace, plugin: Plugin, models: list[Model]) -> Iterator[str]:
+def checked(
+    plugin: Plugin, registry: Callable[[], Registry], models: list[Model], datasets: list[str]
+) -> Iterator[str]:
     """Print the plug-in's block and one for each of its models, which `models` gets.
 
-    The name of each check that something did not pass.
+    `datasets` gets its data sets. The name of each check that something did not pass.
     """
     remarks: dict[str, str] = {}
+    # Before it is done, here and below: the last word where a plug-in ends the process.
+    print(f"{plugin.name}: importing ... ", end="", flush=True)
     start = time.perf_counter()
     try:
         with watched(remarks):
-            found, datasets = registrations(plugin)
+            found, loaded = registrations(plugin)
     except AebenchError as error:
-        print(f"{plugin.name}\n  FAULT import: {str(error).removeprefix(f'{plugin.name}: ')}")
+        missing = error.__cause__
+        mend = f"; install {missing.name}" if isinstance(missing, ModuleNotFoundError) else ""
+        print(f"\n  FAULT import: {str(error).removeprefix(f'{plugin.name}: ')}{mend}")
         yield "import"
         return
     seconds = time.perf_counter() - start
-    print(f"{plugin.name}: imported in {seconds:.1f} s", flush=True)
+    print(f"{seconds:.1f} s", flush=True)
     if seconds > SLOW:
         remarks["slow"] = (
             f"importing it takes {seconds:.0f} s, and every stage of its runs waits for them; "
             "import what is heavy inside the functions that use it"
         )
-    for name in datasets:
-        print(f"  registers the data set {name}, which is not loaded here: aebench prepare does")
+    datasets += loaded
     say(remarks)
-    twice = everything(workspace).duplicates
+    twice = registry().duplicates if found else {}
     for model in found.values():
         models.append(model)
         for fault in dict.fromkeys(tries(model)):
@@ -185,17 +213,21 @@ def tries(model: Model) -> Iterator[str]:
     told: set[str] = set()
     for shape, sizes in given:
         first = not any(trial.sizes for trial in trials)
-        trial = tried(model, shape, options | sizes, thoroughly=first)
-        trials.append(trial)
         words = [f"{' x '.join(map(str, shape)):<11}"]
         words += [f"{key} {value:<{WIDTHS[key]}}" for key, value in sizes.items()]
-        print(f"  {'  '.join([*words, outcome(trial, told)])}", flush=True)
+        print(f"  {'  '.join(words)}  ", end="", flush=True)
+        trial = tried(model, shape, options | sizes, thoroughly=first)
+        trials.append(trial)
+        print(outcome(trial, told), flush=True)
         if trial.fault:
             yield trial.fault[0]
         remarks = trial.remarks | remarks
     if all(trial.refused for trial in trials):
         print("  FAULT refused: it refuses every one of these; allowed: to refuse some")
         yield "refused"
+    built = sum(not trial.refused for trial in trials)
+    if 0 < built < len(trials) / 3:
+        remarks["refused"] = f"tried at {built} of {len(trials)} only: it refuses the others"
     moved = {name: True for t in trials for name, moves in t.moved.items() if moves}
     still = {name: None for t in trials for name in t.moved if name not in moved}
     if still:
@@ -208,13 +240,12 @@ WIDTHS = {"latent": 4, "depth": 1}
 
 
 def outcome(trial: "Trial", told: set[str]) -> str:
-    """What a case's line says of it. `told`: faults without their numbers, which are not repeated.
-
-    The trial's is added.
+    """What a case's line says of it. `told`: faults without their numbers and the names of
+    tensors, which are not repeated; the trial's is added.
     """
     if trial.fault:
         check, text = trial.fault
-        if (kind := re.sub(r"\d[\d.e-]*", "", f"{check}: {text}")) in told:
+        if (kind := re.sub(r"\d[\d.e-]*|, \S+ differs.*", "", f"{check}: {text}")) in told:
             return f"FAULT {check}, as above"
         told.add(kind)
         return f"FAULT {check}: {text}"
@@ -229,9 +260,9 @@ def outcome(trial: "Trial", told: set[str]) -> str:
 
 
 def say(remarks: dict[str, str]) -> None:
-    """A line for each."""
-    for text in remarks.values():
-        print(f"  warning: {text}", flush=True)
+    """A line for each; what is as it may well be is a note."""
+    for kind, text in remarks.items():
+        print(f"  {'note' if kind == 'outside' else 'warning'}: {text}", flush=True)
 
 
 def unused(model: Model) -> list[str]:
@@ -275,7 +306,7 @@ def benchmark(plugins: list[Plugin], models: list[Model]) -> None:
     for name in BESIDE:
         if f"{name}:{name}" not in runs.values():
             runs[f"built-in-{name}" if name in runs else name] = f"{name}:{name}"
-    with tempfile.TemporaryDirectory(prefix="aebench-") as folder:
+    with ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="aebench-") as folder:
         elsewhere = Workspace(Path(folder))
         shutil.copytree(template() / "plugins", elsewhere.plugins)
         for plugin in plugins:
@@ -294,11 +325,28 @@ def benchmark(plugins: list[Plugin], models: list[Model]) -> None:
         results = read_results(elsewhere).results
     columns = [RUN, LATENT, PARAMS, Times(results).epoch, MSE, ACCURACY]
     columns = [column._replace(meaning="") for column in columns]
-    for block in table(columns, configurations(results), notes=True):
-        print(written(block), flush=True)
+    text = "\n".join(
+        written(block) for block in table(columns, configurations(results), notes=True)
+    )
+    print(
+        f"\ndigits, by the settings that `aebench init` writes, {content['train']['epochs']} epochs"
+    )
+    if " contended" in text:
+        print("contended: something else used the cores meanwhile, so the time is too long")
+    print(text, flush=True)
     for result in results:
         if result.run in own and not result.ok:
             raise AebenchError(f"run {result.run}: {result.columns['status']}")
+
+
+@contextlib.contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM raise KeyboardInterrupt, which no model's trial keeps: temporary files go."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def copy_source(plugin: Plugin, folder: Path) -> None:

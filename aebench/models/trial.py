@@ -1,7 +1,8 @@
 """Try a model as its author would: build it, train it a little, and look at what else it does."""
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from aebench.models.contract import by, same
 from aebench.models.device import deterministic
 from aebench.models.execution import execution
 from aebench.models.finish import Trained, reloaded
-from aebench.models.signatures import method
-from aebench.models.sizes import sizes
+from aebench.models.signatures import asked, method
+from aebench.models.sizes import halves, sizes
 from aebench.models.start import started
 from aebench.models.training import trained
 from aebench.plugins import imported_anew
@@ -47,10 +48,13 @@ class Trial:
 
     `fault`: name of the check, and what was got, what is allowed, the fix; `refused`: the model's
     reason; `moved`: parameter -> whether its training by gradient moved it; `remarks`: what is no
-    fault, by kind; `seconds`: of one training; `step`: the one that is taken.
+    fault, by kind; `seconds`: of one training; `step`: the one that is taken; `precision`: of the
+    training; `classes`: of the labels, where the model is given them.
     """
 
     step: str = "start"
+    precision: str = "float32"
+    classes: int | None = None
     sizes: Sizes | None = None
     seconds: float = 0.0
     fault: tuple[str, str] | None = None
@@ -79,20 +83,46 @@ def tried(model: "Model", shape: Shape, arguments: dict[str, Any], thoroughly: b
             elif isinstance(error, Failure):
                 text = reason.removeprefix(f"{model.plugin.name}: model {model.name!r}: ")
                 check = error.check or trial.step
-                trial.fault = check, text.removeprefix(f"{check}: ")
+                hint = f"; {FLOAT}" if half(trial) and "bfloat16" not in text else ""
+                trial.fault = check, f"{text.removeprefix(f'{check}: ')}{hint}"
             else:
-                allowed = "allowed: any shape, latent and depth, or aebench.Refused from build"
-                trial.fault = trial.step, f"{reason}; {allowed}"
+                trial.fault = trial.step, f"{reason}; {mend(error, trial)}"
     return trial
+
+
+FLOAT = "under bfloat16 autocast, after float32 went well; call what needs float32 on .float()"
+
+
+def half(trial: Trial) -> bool:
+    """Whether it trains under bfloat16 autocast."""
+    return trial.precision == "bfloat16"
+
+
+def mend(error: BaseException, trial: Trial) -> str:
+    """What is allowed in place of the error, or how to be rid of it."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"install {error.name}"
+    if half(trial):
+        return FLOAT
+    if trial.classes and re.search("out of (bounds|range)|num_classes|size of tensor", str(error)):
+        return (
+            f"the labels tried here are of {trial.classes} classes, 0 to {trial.classes - 1}; "
+            "allowed: an option `classes`, whose default is tried"
+        )
+    if not isinstance(error, Exception):
+        return "allowed: to raise an error"
+    return "allowed: any shape, latent and depth, or aebench.Refused from build"
 
 
 def attempt(
     trial: Trial, model: "Model", shape: Shape, arguments: dict[str, Any], thoroughly: bool
 ) -> None:
     """Fill the trial in. Failure for the first check that does not hold."""
-    images, labels = structured(shape)
+    images, labels = structured(shape, arguments.get("classes"))
     first = started(model, shape, arguments, images, SEED)
     outside = sum(p.numel() for p in without_halves(first))
+    if any("labels" in asked(first, hook) for hook in ("loss", "fit", "optimize")):
+        trial.classes = int(labels.max()) + 1
     begun = {name: p.detach().clone() for name, p in learning(first).items()}
     trial.step = "training"
     recipe = RECIPE
@@ -103,19 +133,30 @@ def attempt(
     how = execution(first)
     del first
 
+    def build(model: "Model") -> Autoencoder:
+        return started(model, shape, arguments, images, SEED)
+
     def train(model: "Model", precision: str) -> Trained:
+        trial.precision = precision
         own = replace(how, precision=precision)
-        return trained(model, shape, arguments, images, labels, SEED, recipe, how=own)
+        result = trained(model, shape, arguments, images, labels, SEED, recipe, how=own)
+        trial.precision = "float32"
+        return result
+
+    def check(result: Trained) -> None:
+        again = imported_anew(model)
+        other = train(again, result.how.precision)
+        check_same(result, other, lambda: (build(model), build(again)))
 
     start = time.perf_counter()
     result = train(model, "float32")
     trial.seconds = time.perf_counter() - start
-    check_same(result, lambda: train(imported_anew(model), "float32"))
+    check(result)
     if result.curve:
         weights = safetensors.torch.load(result.weights)
         trial.moved = {name: not same(p, weights[name]) for name, p in begun.items()}
     if result.curve and thoroughly:
-        check_same(train(model, "bfloat16"), lambda: train(imported_anew(model), "bfloat16"))
+        check(train(model, "bfloat16"))
         other = learning(started(model, shape, arguments, images, SEED + 1))
         if begun and all(name in other and same(p, other[name]) for name, p in begun.items()):
             trial.remarks["seeds"] = (
@@ -130,31 +171,50 @@ def attempt(
     trial.sizes = sizes(fresh, as_floats(images[:2]))
 
 
-def structured(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Images uint8 (IMAGES, C, H, W), smooth noise of some contrast, and labels int64."""
+def structured(shape: Shape, classes: Any) -> tuple[Tensor, Tensor]:
+    """Images uint8 (IMAGES, C, H, W), smooth noise of some contrast, and labels int64.
+
+    `classes`: how many there are to be, if it is a number; else CLASSES.
+    """
     random = torch.Generator().manual_seed(0)
     channels, height, width = shape
     coarse = torch.rand(IMAGES, channels, 4, 4, generator=random)
     smooth = nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     fine = torch.rand(IMAGES, *shape, generator=random)
     images = (0.8 * smooth + 0.2 * fine).mul(255).round().to(torch.uint8)
-    return images, torch.arange(IMAGES) % CLASSES
+    count = classes if isinstance(classes, int) and classes > 0 else CLASSES
+    return images, torch.arange(IMAGES) % count
 
 
-def check_same(result: Trained, train: Callable[[], Trained]) -> None:
-    """Failure unless the training gives the result's bits again."""
-    one = safetensors.torch.load(result.weights)
-    again = safetensors.torch.load(train().weights)
+def check_same(
+    result: Trained, other: Trained, build: Callable[[], tuple[Autoencoder, Autoencoder]]
+) -> None:
+    """Failure unless both trainings gave the same bits.
+
+    `build` makes their models again, untrained: where these differ already, it says so.
+    """
+    one, two = (safetensors.torch.load(found.weights) for found in (result, other))
+    told = f"trained twice from one seed in {result.how.precision}, ", difference(one, two)
+    if not told[1]:
+        return
+    built = [autoencoder.state_dict() for autoencoder in build()]
+    if differs := difference(*built):
+        told = "built twice from one seed, ", differs
+    failure = Failure(
+        f"{''.join(told)}; allowed: the same bits; draw random numbers from the global generators "
+        "of torch, NumPy or Python alone, which each run seeds, and keep nothing between one model "
+        "and the next"
+    )
+    failure.check = "reproducible"
+    raise failure
+
+
+def difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """The first tensor in which they differ, and by how much; empty where in none."""
     for name, tensor in one.items():
-        if not same(tensor, again[name]):
-            failure = Failure(
-                f"trained twice from one seed in {result.how.precision}, {name} differs"
-                f"{by(tensor, again[name])}; allowed: the same bits; draw random numbers from the "
-                "global generators of torch, NumPy or Python alone, which each run seeds, and "
-                "keep nothing between trainings"
-            )
-            failure.check = "reproducible"
-            raise failure
+        if not same(tensor, other[name]):
+            return f"{name} differs{by(tensor, other[name])}"
+    return ""
 
 
 def learning(autoencoder: Autoencoder) -> dict[str, nn.Parameter]:
@@ -164,6 +224,5 @@ def learning(autoencoder: Autoencoder) -> dict[str, nn.Parameter]:
 
 def without_halves(autoencoder: Autoencoder) -> list[nn.Parameter]:
     """The parameters to be trained that are in neither half."""
-    halves = [half for half in (autoencoder.encoder, autoencoder.decoder) if half is not None]
-    inside = {id(p) for half in halves for p in half.parameters()}
+    inside = {id(p) for half in halves(autoencoder).values() for p in half.parameters()}
     return [p for p in learning(autoencoder).values() if id(p) not in inside]
