@@ -232,7 +232,7 @@ WARNINGS = {
     "still": (
         {"build": "self.encoder.append(Layer(lambda self, x: x)); "
          "self.encoder[-1].scale = nn.Parameter(torch.ones(()))"},
-        "no gradient moves encoder.2.scale: never trained, and counted",
+        "no gradient moves encoder.2.scale: never trained",
     ),
     "unused": ({"options": ", width=3"}, "width is named and not used"),
     "untrained": (
@@ -260,7 +260,7 @@ def test_what_is_in_neither_half_is_a_note(check):
             loss="images = images + self.head(images[..., :1, :1].expand(-1, 1, 1, 9))",
         )
     )
-    assert "  note: parameters outside encoder and decoder, trained and not counted: 10\n" in said
+    assert "  note: parameters outside encoder and decoder, not counted: 10\n" in said
     assert "warning" not in said
 
 
@@ -292,6 +292,11 @@ def test_plugin_that_ends_the_process_is_named_before(workspace, monkeypatch):
     ):
         (workspace / "plugins/light.py").write_text(model(**parts))
         assert workspace.run("aebench", "check-plugin", "light", ok=False).stdout.endswith(last)
+    (workspace / "plugins/other.py").write_text("import os; os._exit(3)")
+    (workspace / "plugins/light.py").write_text(model())
+    said = workspace.run("aebench", "check-plugin", "light", ok=False).stdout
+    (workspace / "plugins/other.py").unlink()
+    assert said.endswith(" s\nimporting all plug-ins ...\n")
 
 
 def test_sigterm_leaves_no_temporary_folder(check, workspace, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from aebench.plugins import (
     Model,
     Plugin,
     Registry,
+    all_remembered,
     file_plugin,
     find_plugins,
     folder_plugin,
@@ -72,6 +73,8 @@ def check_plugin(workspace: Workspace, plugin: str, run: bool) -> None:
     @cache
     def registry() -> Registry:
         """Of all plug-ins; what importing them says, `aebench plan` says."""
+        if not all_remembered(workspace):
+            print("importing all plug-ins ...", flush=True)  # any of them may end the process
         with contextlib.redirect_stderr(io.StringIO()):
             return load_plugins(workspace, remembering=False)
 
@@ -119,7 +122,6 @@ def find(workspace: Workspace, name: str, registry: Callable[[], Registry]) -> l
         raise AebenchError(f"{name}: no such file; {ALLOWED}")
     if path.is_dir() and (file or any(path.glob("*.py"))):
         raise AebenchError(f"{name}: the folder has no __init__.py; add one, or name a file in it")
-    print(f"looking for {name} in all plug-ins ...", flush=True)  # the last line if one ends it
     params = read_params(workspace)[0] if workspace.params.is_file() else None
     runs = {run: about.model for run, about in params.runs.items()} if params else {}
     wanted = runs.get(name, name)
@@ -232,7 +234,7 @@ def tries(model: Model) -> Iterator[str]:
     still = {name: None for t in trials for name in t.moved if name not in moved}
     if still:
         names = named([*still], 3)
-        remarks["still"] = f"no gradient moves {names}: never trained, and counted"
+        remarks["still"] = f"no gradient moves {names}: never trained"
     say(remarks)
 
 

@@ -165,7 +165,7 @@ def attempt(
             )
     if outside:
         trial.remarks["outside"] = (
-            f"parameters outside encoder and decoder, trained and not counted: {outside:,}"
+            f"parameters outside encoder and decoder, not counted: {outside:,}"
         )
     fresh = reloaded(build_autoencoder(model, shape, arguments), result.weights)
     trial.sizes = sizes(fresh, as_floats(images[:2]))
