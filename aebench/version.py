@@ -75,9 +75,10 @@ def template() -> Path:
 
 
 def shipped() -> dict[str, bytes]:
-    """Name -> content of what is aebench's own in a workspace: dvc.yaml, the built-in plug-ins."""
+    """Name -> content of what is aebench's own in a workspace: dvc.yaml, plug-ins, their page."""
     folder = template()
-    paths = [folder / "dvc.yaml", *sorted((folder / "plugins").rglob("*.py"))]
+    paths = [folder / name for name in ("dvc.yaml", "docs/plugins.md", "docs/zoo/params.yaml")]
+    paths += sorted((folder / "plugins").rglob("*.py"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -41,7 +41,11 @@ def release(tmp_path, monkeypatch):
             (package / "template" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, package / "template" / name)
         for name, content in changes.items():
-            path = package / "template" / {"dvc": "dvc.yaml"}.get(name, f"plugins/{name}.py")
+            path = (
+                package
+                / "template"
+                / {"dvc": "dvc.yaml", "page": "docs/plugins.md"}.get(name, f"plugins/{name}.py")
+            )
             path.unlink() if content is None else path.write_text(content)
         monkeypatch.setattr(version, "PACKAGE", package)
         monkeypatch.setattr(metadata, "version", lambda name: number)
@@ -121,7 +125,7 @@ def test_what_is_there_stays(folder, run):
     (folder / "docs/plugins.md").write_text("# mine\n")
     out = run(folder)
     assert (folder / "docs/plugins.md").read_text() == "# mine\n"
-    assert f"kept {folder}/docs/plugins.md: it was there" in out
+    assert f"kept {folder}/docs/plugins.md: it was there; see how it differs" in out
     assert (folder / "params.yaml").read_text() == "mine: 1\n"
     assert (folder / "plugins/cnn.py").read_text() == "# mine\n"
     assert f"kept {folder}/params.yaml: it was there\n" in out
@@ -186,10 +190,12 @@ def test_upgrade_takes_over_what_nobody_changed(folder, run, release):
     run(folder)
     (folder / "params.yaml").write_text("mine: 1\n")
     old = (ROOT / "dvc.yaml").read_text()
-    release("1.1", dvc=old + "# later\n", novel="# new\n")
+    release("1.1", dvc=old + "# later\n", novel="# new\n", page="# Later\n")
     out = run("--upgrade", folder)
     assert "+# later\n" in out and f"taken over: {folder}/dvc.yaml\n" in out
     assert f"new: {folder}/plugins/novel.py\n" in out
+    assert f"taken over: {folder}/docs/plugins.md\n" in out
+    assert (folder / "docs/plugins.md").read_text() == "# Later\n"
     assert (folder / "dvc.yaml").read_text() == old + "# later\n"
     assert (folder / "plugins/novel.py").read_text() == "# new\n"
     assert (folder / "params.yaml").read_text() == "mine: 1\n"

@@ -27,7 +27,6 @@ from aebench.workspace import Outs, Workspace, sha256
 
 IGNORES = ".dvcignore", ".gitignore"
 DVC_CONFIG = ".dvc/config"
-OWN = "params.yaml", "docs/plugins.md", "docs/zoo/params.yaml"
 SEE = "; see how it differs: aebench init --upgrade"
 
 
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upgrade",
         action="store_true",
-        help="show how dvc.yaml and the built-in plug-ins differ from the installed version's, "
+        help="show how dvc.yaml, built-in plug-ins and docs differ from the installed version's, "
         "and take over those that nobody changed",
     )
 
@@ -127,7 +126,7 @@ def gone_on_failure(root: Path) -> Iterator[None]:
 
 def whole_files() -> dict[str, bytes]:
     """Name -> content of the files that a new workspace gets and an old one keeps."""
-    return {name: (template() / name).read_bytes() for name in OWN} | shipped()
+    return {"params.yaml": (template() / "params.yaml").read_bytes(), **shipped()}
 
 
 def missing(root: Path) -> dict[str, bytes]:
@@ -180,7 +179,7 @@ def written(root: Path, contents: dict[str, bytes]) -> list[str]:
 def kept(root: Path, contents: dict[str, bytes]) -> list[str]:
     """A line for each file that was there and is not as this version ships it."""
     return [
-        f"kept {root / name}: it was there" + SEE * (name in shipped())
+        f"kept {root / name}: it was there" + SEE * (name != "params.yaml")
         for name, content in whole_files().items()
         if name not in contents and content_of(root / name) != content
     ]
