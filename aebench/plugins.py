@@ -367,14 +367,17 @@ def activate(folder: str) -> None:
 
     By name, or relative to one another. Two workspaces in one process may have helpers of one name.
     """
-    active = next((path for path in sys.path if path in HELPERS), None)
-    if active == folder:
+    active = [path for path in sys.path if path in HELPERS]
+    if active == [folder]:
         return
-    if active is not None:
-        sys.path.remove(active)
-        HELPERS[active] = taken_out(active)
-    # Last on the path: `plugins/torch.py` must not stand in for an installed package.
-    sys.path.append(folder)
+    # Several where `restored` has put an older one back: it was activated inside.
+    for other in active:
+        if other != folder:
+            sys.path.remove(other)
+            HELPERS[other] |= taken_out(other)
+    if folder not in active:
+        # Last on the path: `plugins/torch.py` must not stand in for an installed package.
+        sys.path.append(folder)
     sys.modules.update(HELPERS.setdefault(folder, {LOOSE: package_of(folder)}))
 
 
@@ -383,7 +386,7 @@ def taken_out(folder: str) -> dict[str, ModuleType]:
     return {
         name: sys.modules.pop(name)
         for name, module in list(sys.modules.items())
-        if name == LOOSE
+        if (name == LOOSE and module.__path__ == [folder])
         or ((file := getattr(module, "__file__", None)) and Path(file).is_relative_to(folder))
     }
 

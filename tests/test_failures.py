@@ -84,12 +84,14 @@ def test_failed_models_are_rows_and_the_others_go_on(broken):
     rows = workspace.rows()
     where = "failed: plugins/broken.py: model 'broken':"
     words = f"{where} the trained state does not fit a newly built model"
+    shape = "of this shape come from layers made for the shape that build is given"
     assert rows.pop("grows")["status"].startswith(words)
     assert {run: row["status"] for run, row in rows.items()} == {
         "nan": "failed: the loss is nan in epoch 1",
         "raise": "failed: ValueError: no such thing (broken.py:24)",
-        "code": f"{where} encoder returned (8, 5) for 8 images, expected (8, 4)",
-        "image": f"{where} decoder returned (8, 1, 8, 4) for 8 codes, expected (8, 1, 8, 8)",
+        "code": f"{where} encoder returned (8, 5) for 8 images, expected (8, 4); codes {shape}",
+        "image": f"{where} decoder returned (8, 1, 8, 4) for 8 codes, expected (8, 1, 8, 8); "
+        f"images {shape}",
         "refuse": "failed: refused: not on a Monday",
         "note": f"{where} note is int; allowed: str",
         "baseline": f"{where} baseline is 'best'; allowed: pca, pixels, or none",

@@ -128,7 +128,7 @@ def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
         assert old in text
         (code / path).write_text(text.replace(old, new, 1))
 
-    edit("models/training.py", "import math", "# a comment\nimport math")
+    edit("models/training.py", "import torch", "# a comment\nimport torch")
     edit("stages/train.py", "Write runs/", "Writes runs/")  # a docstring
     edit("errors.py", "(did you mean", "(perhaps")
     assert executed(baseline, "dvc", "repro") == {"plan"}

@@ -10,6 +10,7 @@ import pytest
 from conftest import LIGHT, SMALL, make
 
 import aebench
+from aebench.plugins import activate
 from aebench.stages.encode import encode
 from aebench.stages.knn import knn
 from aebench.stages.plan import plan
@@ -47,6 +48,26 @@ def test_two_workspaces_in_one_process(tmp_path):
         assert "| one " in (workspace.reports / "report.md").read_text()
         encoded = json.loads(workspace.result_path("one", 0, "encode.json").read_text())
         assert encoded["sizes"]["encoder_params"] == 65 * width + (width + 1) * 32
+
+
+def test_a_folder_that_was_put_back_on_the_path_hides_no_other(tmp_path):
+    """As where a stage's surroundings are restored after another folder became the active one."""
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "_mine.py").write_text(f"NAME = {folder.name!r}\n")
+    seen = []
+    for number in (0, 1, 2, 0):
+        before = list(sys.path)
+        activate(str(folders[number]))
+        from _mine import NAME
+
+        seen.append(NAME)
+        package = sys.modules["aebench_plugins"]
+        assert package.__path__ == [str(folders[number])]
+        added = [path for path in sys.path if path not in before]
+        sys.path[:] = before + added
+    assert seen == ["a", "b", "c", "a"]
 
 
 def test_outs_appear_together_or_never(tmp_path):
