@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import inspect
 import io
-import json
 import os
 import re
 import sys
@@ -33,7 +32,7 @@ from aebench.fingerprint import (
 )
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
-from aebench.workspace import Outs, Workspace, is_json, json_bytes, sha256
+from aebench.workspace import Workspace, is_json, read_memory, sha256, write_memory
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,8 @@ def load_plugins(workspace: Workspace, remembering: bool = True) -> Registry:
         registry.datasets = datasets | registry.datasets
     registry.add_models(every)
     if remembering and fresh != known:
-        remember(workspace, fresh)
+        kept = {name: about for name, about in fresh.items() if is_json(about)}
+        write_memory(workspace, "plugins", kept)
     return registry
 
 
@@ -170,18 +170,10 @@ def all_remembered(workspace: Workspace) -> bool:
     return remembered(workspace, memory_keys(workspace)).keys() >= names
 
 
-def memory_path(workspace: Workspace) -> Path:
-    """Where it is remembered what plug-ins register."""
-    return workspace.root / ".aebench" / "plugins.json"
-
-
 def remembered(workspace: Workspace, keys: dict[str, str]) -> dict[str, Any]:
     """What each plug-in registers, by its name, where nothing it can depend on has changed."""
-    try:
-        known = json.loads(memory_path(workspace).read_bytes())
-        return {name: about for name, about in known.items() if about["key"] == keys.get(name, "")}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        return {}  # not there, or not what this version writes
+    known = read_memory(workspace, "plugins").items()
+    return {name: about for name, about in known if about.get("key") == keys.get(name, "")}
 
 
 def memory_keys(workspace: Workspace) -> dict[str, str]:
@@ -233,13 +225,6 @@ def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], d
 
     models = {name: model(name, about) for name, about in known["models"].items()}
     return models, {name: dataset(name) for name in known["datasets"]}
-
-
-def remember(workspace: Workspace, fresh: dict[str, Any]) -> None:
-    """Keep the descriptions for the next `load_plugins`, those that JSON can hold."""
-    kept = {name: about for name, about in fresh.items() if is_json(about)}
-    with contextlib.suppress(OSError), Outs() as outs:  # a folder that cannot be written
-        outs.write(memory_path(workspace), json_bytes(kept))
 
 
 def load_plugin(workspace: Workspace, name: str) -> tuple[dict[str, Model], dict[str, Dataset]]:

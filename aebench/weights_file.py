@@ -1,18 +1,16 @@
 """The file that a run begins with (`weights: FILE`): where it lies, what is wrong, its hash."""
 
 import contextlib
-import json
 import os
 import posixpath
 import re
 import stat
 import time
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from aebench.errors import AebenchError, nearest
 from aebench.records.plan import WeightsFile
-from aebench.workspace import Outs, Workspace, file_hash, json_bytes
+from aebench.workspace import Workspace, file_hash, read_memory, write_memory
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 MADE = ("plan", "data/prepared", "runs", "results", "reports")  # what stages write
@@ -134,8 +132,8 @@ def current_hash(workspace: Workspace, file: str) -> str:
     `plan` runs at every `dvc repro`, and reading a gigabyte takes seconds.
     """
     path = workspace.root / file
-    known = remembered(workspace).get(file, {})
-    if known.get("state") == state(path):
+    known = read_memory(workspace, "weights").get(file, {})
+    if known.get("state") == state(path) and isinstance(known.get("hash"), str):
         return known["hash"]
     try:
         return file_hash(path)
@@ -149,31 +147,12 @@ def state(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-def memory_path(workspace: Workspace) -> Path:
-    """Where hashes are remembered."""
-    return workspace.root / ".aebench" / "weights.json"
-
-
-def remembered(workspace: Workspace) -> dict[str, Any]:
-    """File -> its state and hash at that time."""
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(memory_path(workspace).read_bytes())
-        if isinstance(known, dict):
-            return {
-                file: about
-                for file, about in known.items()
-                if isinstance(about, dict) and isinstance(about.get("hash"), str)
-            }
-    return {}
-
-
 def remember(workspace: Workspace, found: WeightsFile, before: list[int]) -> None:
     """Keep the hash, if the file stayed in the state `before`, with those of files still there."""
-    path, known = workspace.root / found.file, remembered(workspace)
+    path, known = workspace.root / found.file, read_memory(workspace, "weights")
     settled = time.time() - os.stat(path).st_ctime > SETTLED
     about = {"state": before, "hash": found.hash}
     if known.get(found.file) == about or not settled or state(path) != before:
         return
     kept = {f: old for f, old in known.items() if (workspace.root / f).is_file()}
-    with contextlib.suppress(OSError), Outs() as outs:  # a folder that cannot be written
-        outs.write(memory_path(workspace), json_bytes(kept | {found.file: about}))
+    write_memory(workspace, "weights", kept | {found.file: about})

@@ -163,6 +163,22 @@ def json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def read_memory(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What .aebench/<name>.json remembers; nothing where it is not what aebench writes."""
+    try:
+        known = json.loads((workspace.root / ".aebench" / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found = known.items() if isinstance(known, dict) else ()
+    return {key: about for key, about in found if isinstance(about, dict)}
+
+
+def write_memory(workspace: Workspace, name: str, content: dict[str, Any]) -> None:
+    """Remember it in .aebench/<name>.json, where the folder can be written."""
+    with contextlib.suppress(OSError), Outs() as outs:
+        outs.write(workspace.root / ".aebench" / f"{name}.json", json_bytes(content))
+
+
 def is_json(value: Any) -> bool:
     """Whether a JSON file gives the value back, tuples as lists."""
     try:

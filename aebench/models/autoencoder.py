@@ -95,8 +95,13 @@ def words(value: Any) -> str:
     """Of a tensor its shape, and its type if that is none to be expected; else what it is."""
     if not isinstance(value, Tensor):
         return f"{type(value).__name__}, no tensor,"
-    kind = str(value.dtype).removeprefix("torch.")
-    return f"{tuple(value.shape)}" + ("" if kind == "float32" else f" of {kind}, not float32,")
+    other = "" if value.dtype == torch.float32 else f" of {kind(value)}, not float32,"
+    return f"{tuple(value.shape)}{other}"
+
+
+def kind(tensor: Tensor) -> str:
+    """The type of its numbers: `float16`."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def as_floats(images: Tensor) -> Tensor:

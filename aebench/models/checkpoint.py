@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aebench.errors import Failure, is_machine_failure, nearest
+from aebench.models.autoencoder import kind
 from aebench.models.finish import as_built
 from aebench.plugins import warn_once
 
@@ -201,11 +202,6 @@ def check_tensors(given: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> N
         other = first.setdefault(id(own), key)
         if other != key and not torch.equal(given[other].to(own.dtype), value):
             raise Failure(f"{other} and {key} are one tensor in the model, but differ in the file")
-
-
-def kind(tensor: Tensor) -> str:
-    """`float16`."""
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def listed(names: list[str], count: int | None = None) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aebench.errors import Failure
-from aebench.models.autoencoder import Autoencoder
+from aebench.models.autoencoder import Autoencoder, kind
 from aebench.models.signatures import method
 from aebench.schema import LONGEST
 
@@ -51,10 +51,9 @@ def scalars(found: Any, hook: str) -> dict[str, Tensor]:
             named[name] = torch.tensor(float(value))
         elif not isinstance(value, Tensor):
             what = "" if name == "loss" else f" as {name!r}"
-            kind = type(value).__name__
-            raise Failure(f"{hook} returned {kind}{what}, expected a scalar tensor")
+            got = type(value).__name__
+            raise Failure(f"{hook} returned {got}{what}, expected a scalar tensor")
         elif value.ndim or value.is_complex() or (learnt and not value.is_floating_point()):
-            kind = str(value.dtype).removeprefix("torch.")
-            shape = tuple(value.shape)
-            raise Failure(f"the {name} has shape {shape} and type {kind}, expected a scalar")
+            got = f"shape {tuple(value.shape)} and type {kind(value)}"
+            raise Failure(f"the {name} has {got}, expected a scalar")
     return named

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aebench.errors import Failure, author_line, first_line
-from aebench.models.autoencoder import Autoencoder, Shape
+from aebench.models.autoencoder import Autoencoder, Shape, kind
 from aebench.models.batches import Stream
 from aebench.models.closed_form import FLOAT32, begin
 from aebench.models.device import FORMATS, Execution, deterministic, exact_float32
@@ -163,6 +163,6 @@ def trainable(autoencoder: Autoencoder) -> list[nn.Parameter]:
     found = {n: p for n, p in autoencoder.named_parameters() if p.requires_grad}
     for name, parameter in found.items():
         if parameter.dtype not in (torch.float32, torch.float64):
-            kind = str(parameter.dtype).removeprefix("torch.")
-            raise Failure(f"parameter {name} is {kind}; allowed: float32, or not to be trained")
+            got = f"parameter {name} is {kind(parameter)}"
+            raise Failure(f"{got}; allowed: float32, or not to be trained")
     return list(found.values())
