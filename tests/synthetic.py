@@ -41,6 +41,8 @@ class Made:
     losses: list[float] = field(default_factory=list)
     curves: dict[str, list[float | None]] = field(default_factory=dict)
     source: str = ""
+    worst: np.ndarray | None = None
+    code_map: np.ndarray | None = None
 
     @property
     def original(self):

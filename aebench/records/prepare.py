@@ -7,6 +7,9 @@ from aebench.records.origin import Provenance
 from aebench.records.plan import DataPlan
 from aebench.records.record import Part, Planned, Record, internal
 
+MAPPED = 1000  # test images of which a page shows more than a number
+SPRITE_COLUMNS = 40  # of them, side by side in one picture
+
 
 class Prepared(Record):
     """data/prepared/meta.json: content only, so that every source of a data set gives one.
@@ -22,6 +25,12 @@ class Prepared(Record):
     num_test: int
     data_hash: str  # SHA-256 over shapes, pixels and labels of both splits
     examples: list[int]  # indices of the test images that the report shows
+
+    @property
+    def mapped(self) -> list[int]:
+        """The test images of the map of the codes, evenly over all of them: at most MAPPED."""
+        count = min(self.num_test, MAPPED)
+        return [place * self.num_test // count for place in range(count)]
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:

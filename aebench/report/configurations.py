@@ -1,6 +1,7 @@
 """Results of equal settings as one configuration, and which configurations differ in one alone."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from aebench.evaluation.quality import psnr
 from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
 from aebench.report.results import Result, equal
 from aebench.report.texts import named
+from aebench.workspace import sha256
 
 MEASURES = ("mse", "psnr", "accuracy")  # those of each image
 
@@ -33,6 +35,14 @@ class Configuration:
     def name(self) -> str:
         """All names; of many the first. What was given the labels is never named without that."""
         return named(self.names, 4) + (" (saw labels)" if self.saw_labels else "")
+
+    @property
+    def card(self) -> str:
+        """The id of what a page tells of it alone: `run-cnn`."""
+        first = self.names[0]
+        plain = re.sub(r"[^a-z0-9_-]", "-", first)
+        # A gathered name holds its folder's.
+        return f"run-{plain}" if plain == first else f"run-{plain}-{sha256(first.encode())[:8]}"
 
     @property
     def saw_labels(self) -> bool:

@@ -5,7 +5,7 @@ Nothing here knows a markup. The writers do, and they alone escape what users ha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aebench.evaluation.uncertainty import Interval
 from aebench.report.pictures import Picture
@@ -33,9 +33,18 @@ class Link:
     section: str
 
 
+@dataclass(frozen=True)
+class Run:
+    """The name of a configuration. `card`: the id of what a page tells of it alone."""
+
+    text: str
+    card: str
+    strong: bool = False
+
+
 ALIKE = 0.95  # of the larger side of an interval: the smaller one is not worth a number of its own
 
-Span = str | Strong | Code | Link
+Span = str | Strong | Code | Link | Run
 Text = str | Sequence[Span]
 
 
@@ -76,7 +85,8 @@ class Format(NamedTuple):
 class Cell:
     """A value and how it is written; blank without either.
 
-    `text` is written in place of the value, `after` behind it.
+    `text` is written in place of the value, `after` behind it. `card`: of the configuration that
+    the cell names; `tone`: what a writer that has colours may show.
     """
 
     value: Interval | float | str | None = None
@@ -85,6 +95,8 @@ class Cell:
     after: Sequence[Span] = ()
     strong: bool = False
     emphasis: bool = False
+    card: str = ""
+    tone: Literal["", "bad", "quiet"] = ""
 
     @property
     def spans(self) -> list[Span]:
@@ -97,19 +109,31 @@ class Cell:
 
 @dataclass(frozen=True)
 class Header:
-    """Of a column: its name, what it means, and whether it is text and stands to the left."""
+    """Of a column: its name, what it means, and whether it is text and stands to the left.
+
+    `group`: which columns belong together in a wide table; those without one, to every group.
+    """
 
     name: str
     meaning: Text = ""
     is_text: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A row of `cells` has one for each header."""
+    """A row of `cells` has one for each header; a row of a single cell is a title across all."""
 
     headers: list[Header]
     cells: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """The runs: a short table to read, and the whole one, whose headers have groups."""
+
+    short: Table
+    whole: Table
 
 
 @dataclass(frozen=True)
@@ -143,14 +167,15 @@ class CodeBlock:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that is drawn once, into figures/<name>.png."""
+    """A picture, in figures/<name>.png and in the page: its title says what it shows."""
 
     name: str
     picture: Picture
-    caption: str
+    title: str
+    caption: str = ""
 
 
-Block = Table | Paragraph | Note | BulletList | CodeBlock | Figure
+Block = Table | ResultsTable | Paragraph | Note | BulletList | CodeBlock | Figure
 
 
 @dataclass(frozen=True)
@@ -163,16 +188,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A title, the blocks before the first section, and the sections."""
+    """A title, a line of facts, the blocks before the first section, and the sections.
+
+    `appendix`: sections to look things up in.
+    """
 
     title: str
     blocks: list[Block]
     sections: list[Section]
+    facts: Text = ""
+    appendix: Sequence[Section] = ()
 
     @property
     def figures(self) -> list[Figure]:
         """All pictures, in order."""
-        blocks = [*self.blocks, *(block for section in self.sections for block in section.blocks)]
+        sections = [*self.sections, *self.appendix]
+        blocks = [*self.blocks, *(block for section in sections for block in section.blocks)]
         return [block for block in blocks if isinstance(block, Figure)]
 
 

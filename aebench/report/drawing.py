@@ -60,8 +60,8 @@ def add_legend(axis: Axes, **where: Any) -> None:
 @png.register
 def mosaic(picture: Mosaic) -> bytes:
     """Each row's images side by side."""
-    names = [plain(name) for name, _ in picture.rows]
-    images = [images for _, images in picture.rows]
+    names = [plain(strip.name) for strip in picture.strips]
+    images = [strip.images for strip in picture.strips]
     count, channels, height, _ = images[0].shape
     pixels, high = tiled(images)
     size = 1.8 + 0.7 * count + width_beyond(16, names), 0.7 * len(names)

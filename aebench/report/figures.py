@@ -11,7 +11,7 @@ from aebench.report.configurations import (
     of_all,
 )
 from aebench.report.document import Figure
-from aebench.report.pictures import Curve, FurtherCurves, LossCurves, Mosaic, Sweep
+from aebench.report.pictures import Curve, FurtherCurves, LossCurves, Mosaic, Strip, Sweep
 from aebench.report.results import Results
 from aebench.report.studies import title
 from aebench.workspace import sha256
@@ -27,10 +27,10 @@ def reconstructions(results: Results, everything: Sequence[Configuration]) -> li
     originals = results.originals
     drawn = [one for one in everything if one.ok and one.ok[0].examples is not None]
     shown = best_and_references(drawn, ROWS)
-    rows = [(one.name, images) for one in shown if (images := one.ok[0].examples) is not None]
-    rows = [(name, images) for name, images in rows if images.shape == rows[0][1].shape]
+    rows = [Strip(one.name, found) for one in shown if (found := one.ok[0].examples) is not None]
+    rows = [row for row in rows if row.images.shape == rows[0].images.shape]
     caption = f"The same test images, and what each run makes of them.{of_all(shown, drawn)}"
-    above = [] if originals is None else [("original", originals)]
+    above = [] if originals is None else [Strip("original", originals)]
     return [Figure("reconstructions", Mosaic([*above, *rows]), caption)] if rows else []
 
 

@@ -18,6 +18,7 @@ from aebench.report.document import (
     Link,
     Note,
     Paragraph,
+    Run,
     Span,
     Strong,
     Table,
@@ -35,9 +36,15 @@ LEADING = re.compile(r"^(\d+(?=[.)])|(?=[#>+=[-]))")
 
 def markdown(document: Document) -> str:
     """The whole text."""
-    parts = [f"# {heading(document.title)}", *map(written, document.blocks)]
+    parts = [f"# {heading(document.title)}"]
+    parts += [line(document.facts)] if document.facts else []
+    parts += map(written, document.blocks)
     for section in document.sections:
         parts += [f"## {heading(section.title)}", *map(written, section.blocks)]
+    if document.appendix:
+        parts.append("## Appendix")
+    for section in document.appendix:
+        parts += [f"### {heading(section.title)}", *map(written, section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,8 +81,11 @@ def code_block(block: CodeBlock) -> str:
 
 @written.register
 def figure(block: Figure) -> str:
-    """The picture by its file, and its caption."""
-    return f"![{escaped(block.name)}](figures/{block.name}.png)\n\n*{escaped(block.caption)}*"
+    """The picture by its file, under its title, and its caption."""
+    title = escaped(block.title)
+    parts = [f"**{title}**", f"![{title}](figures/{block.name}.png)"]
+    parts += [f"<sub>{escaped(block.caption)}</sub>"] if block.caption else []
+    return "\n\n".join(parts)
 
 
 @written.register
@@ -137,6 +147,8 @@ def span(found: Span) -> str:
             return code(text)
         case Link(text, section):
             return f"[{escaped(text)}](#{anchor(section)})"
+        case Run(text, _, strong):
+            return f"**{escaped(text)}**" if strong else escaped(text)
     return escaped(found)
 
 

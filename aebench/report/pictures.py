@@ -7,10 +7,66 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Mosaic:
-    """Named rows of images uint8 (n, C, H, W)."""
+class Look:
+    """How a model is drawn, everywhere: a colour of the palette, a marker and a line style.
 
-    rows: Sequence[tuple[str, np.ndarray]]
+    `colour`: `ink`, `quiet`, or `c0` to `c7`; the others as matplotlib calls them.
+    """
+
+    colour: str
+    marker: str
+    line: str = "-"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A named row of images uint8 (n, C, H, W). `note`: small, beside the name; `card`: its run."""
+
+    name: str
+    images: np.ndarray
+    note: str = ""
+    card: str = ""
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Rows of images below each other, with the same number in each."""
+
+    strips: Sequence[Strip]
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A table of numbers that colours tell apart.
+
+    `rows`: names with their run's card, or with none; `groups`: titles above so many columns, or
+    none; `values` float64 (rows, columns), NaN where there is none; `pattern`: how one is written;
+    `low`, `high`: the ends of the scale, of a `diverging` one on both sides of 0; `marked` bool
+    (rows, columns): the cells to find.
+    """
+
+    rows: Sequence[tuple[str, str]]
+    columns: Sequence[str]
+    groups: Sequence[tuple[str, int]]
+    values: np.ndarray
+    pattern: str
+    low: float
+    high: float
+    marked: np.ndarray
+    diverging: bool = False
+
+
+@dataclass(frozen=True)
+class CodeMap:
+    """Images where their codes lie, in the plane.
+
+    `maps`: (run's name, its card, how it was made, places uint8 (n, 2) from the lower left,
+    predictions int64 (n,)); all of the same images, whose classes are `labels` int64 (n,).
+    """
+
+    maps: Sequence[tuple[str, str, str, np.ndarray, np.ndarray]]
+    labels: np.ndarray
+    classes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -61,4 +117,4 @@ class Confusions:
     shares: Sequence[tuple[str, np.ndarray]]
 
 
-Picture = Mosaic | LossCurves | FurtherCurves | Sweep | Confusions
+Picture = Mosaic | HeatMap | CodeMap | LossCurves | FurtherCurves | Sweep | Confusions

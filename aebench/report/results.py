@@ -47,7 +47,9 @@ class Result:
 
     `outcomes`: records (label, prediction, squared_error) (N_test,), none if it failed, without the
     error of an encoder alone; `examples`: reconstructions uint8 (n, C, H, W) of the shown test
-    images.
+    images; `worst`: uint8 (2, n, C, H, W), the test images with the largest squared errors, the
+    largest first, and their reconstructions; `code_map`: uint8 (m, n, 2), where the codes of the
+    mapped test images lie in the plane, by PCA and, where there is a second one, by t-SNE.
     """
 
     run: str
@@ -61,6 +63,8 @@ class Result:
     examples: np.ndarray | None
     original: str  # `mlp-0`: its name where it was computed
     source: str = ""  # the gathered folder that it is from; empty for the workspace's own
+    worst: np.ndarray | None = None
+    code_map: np.ndarray | None = None
 
     @property
     def ok(self) -> bool:
@@ -82,6 +86,7 @@ class Results:
     originals: np.ndarray | None  # the shown test images uint8 (n, C, H, W)
     hidden: list[str] = field(default_factory=list)  # what is not shown, and why
     remarks: list[str] = field(default_factory=list)  # on what was gathered
+    sprite: bytes | None = None  # WebP: the mapped test images, SPRITE_COLUMNS side by side
 
 
 def load_array(path: Path, length: int) -> np.ndarray:
