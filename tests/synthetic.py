@@ -9,7 +9,7 @@ import numpy as np
 
 from aebench.records.prepare import DataRecord
 from aebench.report.configurations import measured
-from aebench.report.document import Cell, CodeBlock, Table
+from aebench.report.document import Cell, CodeBlock, Document, Figure, ResultsTable, Table
 from aebench.report.render import Report
 from aebench.report.results import Results
 
@@ -198,20 +198,33 @@ def report(found, **changes):
 
 
 def section(document, title):
-    """The section of that title."""
-    return next(one for one in document.sections if one.title == title)
+    """The section of that title, of the appendix, too."""
+    found = [*document.sections, *document.appendix]
+    return next(one for one in found if one.title == title)
 
 
 def titles(document):
     """Of all sections."""
-    return [one.title for one in document.sections]
+    return [one.title for one in [*document.sections, *document.appendix]]
 
 
 def cells(found) -> dict[str, dict[str, Cell]]:
-    """First cell's text -> header -> cell, of the first table of a section."""
-    table = next(block for block in found.blocks if isinstance(block, Table))
+    """First cell's text -> header -> cell, of the first table of a section: the whole one."""
+    tables = (block for block in found.blocks if isinstance(block, Table | ResultsTable))
+    return by_name(next(t.whole if isinstance(t, ResultsTable) else t for t in tables))
+
+
+def short(document) -> dict[str, dict[str, Cell]]:
+    """The same of the short table of all runs."""
+    (table,) = [b for b in section(document, "Results").blocks if isinstance(b, ResultsTable)]
+    return by_name(table.short)
+
+
+def by_name(table) -> dict[str, dict[str, Cell]]:
+    """First cell's text -> header -> cell, without titles across all columns."""
     names = [header.name for header in table.headers]
-    return {words(row[0]): dict(zip(names, row, strict=True)) for row in table.cells}
+    rows = [row for row in table.cells if len(row) == len(names)]
+    return {words(row[0]): dict(zip(names, row, strict=True)) for row in rows}
 
 
 def words(found) -> str:
@@ -223,13 +236,19 @@ def words(found) -> str:
             return words(found.spans)
         case Table():
             return "\n".join(" | ".join(map(words, row)) for row in found.cells)
+        case ResultsTable():
+            return words(found.short)
         case CodeBlock():
             return found.code
+        case Figure():
+            return f"{found.title} {found.caption}"
+        case Document():
+            parts = [found.facts, *found.blocks, *found.sections, *found.appendix]
+            return "\n".join(map(words, parts))
         case list() | tuple():
             return "".join(map(words, found))
-    for name in ("text", "items", "blocks", "caption"):
+    for name in ("text", "items", "blocks"):
         if hasattr(found, name):
             inside = getattr(found, name)
-            parts = [*inside, *getattr(found, "sections", [])]
-            return words(inside) if name in ("text", "caption") else "\n".join(map(words, parts))
+            return words(inside) if name == "text" else "\n".join(map(words, inside))
     raise TypeError(found)

@@ -193,7 +193,7 @@ def test_other_code_of_equal_settings_is_no_study(copies):
     found = gather(copies)
     assert "mlp (ben)" in found.runs and len(found.results) == 40
     titles = re.findall("^## (.*)", files(found)["report.md"].decode(), re.MULTILINE)
-    assert titles[:4] == ["In short", "Architectures", "Representation size", "Depth"]
+    assert titles[:4] == ["In short", "Results", "Representation size", "Depth"]
     assert not [title for title in titles if title.startswith("Parameter")]
 
 

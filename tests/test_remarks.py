@@ -16,8 +16,8 @@ from aebench.report import drawing
 from aebench.report.document import CodeBlock, Figure, Strong, Table
 from aebench.report.rows import results_csv
 
-COSTS = "kNN on codes against raw pixels"
-RECONSTRUCTED = {"MSE", "skill score, %", "PSNR, dB"}
+COSTS = "Search cost"
+RECONSTRUCTED = {"MSE", "MSE vs PCA, %", "PSNR, dB"}
 UNUSUAL = """\
 import torch
 from torch import nn
@@ -53,7 +53,7 @@ def rows(found):
 
 
 def architectures(found):
-    return section(found.document, "Architectures")
+    return section(found.document, "Results")
 
 
 def headers(found):
@@ -72,7 +72,7 @@ def test_encoder_alone_is_blank_without_a_decoder_and_ranked_as_others(seeds):
     row = cells(architectures(found))["simclr"]
     assert all(words(row[column]) == "" for column in RECONSTRUCTED)
     assert words(row["layers"]) == "3 + 0"
-    assert row["accuracy, %"].strong and row["over PCA, points"].value.mean > 0.3
+    assert row["accuracy, %"].strong and row["vs PCA, points"].value.mean > 0.3
     said = words(architectures(found))
     assert "simclr: an encoder alone: what needs a reconstruction is blank." in said
     items = words(section(found.document, "In short").blocks[0])
@@ -158,7 +158,7 @@ def test_a_study_of_encoders_alone_is_drawn_beside_those_that_decode():
 def test_pca_without_a_decoder_is_not_called_exact():
     found = report([made(), alone("linear", baseline="pca", depth=None, train=False)])
     row = cells(architectures(found))["mlp"]
-    assert words(row["skill score, %"]) == "" and row["over PCA, points"].value.mean < 0
+    assert words(row["MSE vs PCA, %"]) == "" and row["vs PCA, points"].value.mean < 0
     assert rows(found)[0]["mse_skill_score"] == ""
 
 
@@ -201,7 +201,7 @@ def test_weights_of_elsewhere_are_said_and_no_untrained_reference():
     assert f"more: began with {file}." in said
     assert f"as-is: the weights of {file}, scored as they are." in said
     row = cells(architectures(found))["as-is"]
-    assert row["over PCA, points"].value.mean > 0.2 and row["skill score, %"].value is not None
+    assert row["vs PCA, points"].value.mean > 0.2 and row["MSE vs PCA, %"].value is not None
     (block,) = [block for block in found.document.blocks if isinstance(block, CodeBlock)]
     runs = YAML(typ="safe", pure=True).load(block.code)
     assert runs == {"own-untrained": {"model": "own", "train": {"epochs": 0}}}

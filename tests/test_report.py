@@ -22,7 +22,7 @@ from aebench.report.document import CodeBlock, Figure, Paragraph, Strong, Table
 from aebench.report.rows import results_csv
 from aebench.schema import Recipe
 
-COSTS = "kNN on codes against raw pixels"
+COSTS = "Search cost"
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,10 @@ def test_baselines_are_told_by_their_role_and_by_no_name():
     raw = pixels("raw", model="identity")
     namesakes = [made("pca", model="pca", mse=0.01), made("pixels", model="pixels", mse=0.01)]
     found = report([made(), linear, raw, *namesakes])
-    table = cells(section(found.document, "Architectures"))
+    table = cells(section(found.document, "Results"))
     for run in ("mlp", "pca", "pixels"):  # each against the model with the role
-        assert table[run]["skill score, %"].value is not None
-    assert table["linear"]["skill score, %"].value is None
+        assert table[run]["MSE vs PCA, %"].value is not None
+    assert table["linear"]["MSE vs PCA, %"].value is None
     costs = cells(section(found.document, COSTS))
     assert [run for run, row in costs.items() if row["speed-up"].value is None] == ["raw"]
     only_namesakes = report([made(), *namesakes]).document
@@ -94,7 +94,7 @@ def test_failed_baseline_has_the_role_of_its_model():
 
 
 def test_every_table_of_models_has_its_baselines_once(seeded):
-    architectures = cells(section(seeded.document, "Architectures"))
+    architectures = cells(section(seeded.document, "Results"))
     assert list(architectures) == ["mlp", "mlp-untrained", "pca", "pixels"]
     names = [
         row[0].value for row in section(seeded.document, "Representation size").blocks[1].cells
@@ -110,27 +110,27 @@ def test_skill_is_against_pca_of_the_same_size_and_negative_in_words(seeded):
     }
     for run, of in (("mlp", "pca"), ("mlp-latent10", "pca-latent10")):
         skill = 1 - mean[run] / mean[of]
-        cell = shown[run]["skill score, %"]
+        cell = shown[run]["MSE vs PCA, %"]
         assert skill < 0 and cell.value.mean == pytest.approx(skill, abs=1e-5)
         assert cell.after == [", ", Strong("worse than PCA")]
         assert words(cell).startswith(f"{100 * skill:+.1f} ± ")
         own = [float(row["mse_skill_score"]) for row in found if row["run"] == run]
         assert np.mean(own) == pytest.approx(skill)
-    assert shown["pca"]["skill score, %"].value is shown["pixels"]["skill score, %"].value is None
+    assert shown["pca"]["MSE vs PCA, %"].value is shown["pixels"]["MSE vs PCA, %"].value is None
 
 
 def test_skill_that_is_not_told_from_pca_and_exact_pca_are_said_so():
     unclear = report([made(accuracy=0.5), pca(accuracy=0.5)]).document
-    cell = cells(section(unclear, "Architectures"))["mlp"]["over PCA, points"]
+    cell = cells(section(unclear, "Results"))["mlp"]["vs PCA, points"]
     assert words(cell).endswith("not told from PCA")
     exact = report([made(), pca(mse=1e-9)])
-    cell = cells(section(exact.document, "Architectures"))["mlp"]["skill score, %"]
+    cell = cells(section(exact.document, "Results"))["mlp"]["MSE vs PCA, %"]
     assert (cell.value, words(cell)) == (None, "PCA is exact here")
     assert rows(exact)[0]["mse_skill_score"] == "" != rows(exact)[0]["accuracy_gain"]
 
 
 def test_figures_have_their_interval_and_number_of_seeds(seeded):
-    shown = cells(section(seeded.document, "Architectures"))
+    shown = cells(section(seeded.document, "Results"))
     assert (words(shown["mlp"]["seeds"]), words(shown["pca"]["seeds"])) == ("3", "any")
     own = [one.outcomes for one in seeded.results.results if one.run == "mlp"]
     right = np.stack([o["label"] == o["prediction"] for o in own]).astype(float)
@@ -160,7 +160,7 @@ def test_run_with_one_seed_left_is_said_and_in_no_tie_group():
         one.columns["status"] = "failed: no codes"
     document = report(found).document
     assert "Of mlp there is one seed: over images alone, and in no tie group." in words(document)
-    table = cells(section(document, "Architectures"))
+    table = cells(section(document, "Results"))
     assert words(table["mlp"]["seeds"]) == "1 of 3" and table["mlp"]["seeds"].value == 1
     assert not table["mlp"]["accuracy, %"].strong
     assert words(table["mlp"]["status"]) == "failed: no codes"
@@ -172,13 +172,13 @@ def test_run_with_one_seed_left_is_said_and_in_no_tie_group():
 
 def test_tie_group_is_in_bold_and_in_words():
     best = {"mse": 1e-5, "accuracy": 1.0}
-    found = section(report(sweep(mlp=best)).document, "Architectures")
+    found = section(report(sweep(mlp=best)).document, "Results")
     text = words(found.blocks[0])
     assert "Accuracy: best mlp. MSE with 32 floats: best mlp." in text
     assert found.blocks[0].text.count(Strong("mlp")) == 2
     assert strong(cells(found), "accuracy, %") == strong(cells(found), "MSE") == ["mlp"]
     tie = report(sweep(mlp={"mse": 0.015})).document
-    assert strong(cells(section(tie, "Architectures")), "MSE") == ["mlp", "pca"]
+    assert strong(cells(section(tie, "Results")), "MSE") == ["mlp", "pca"]
 
 
 def test_summary_says_what_is_best_and_what_it_saves():
@@ -201,7 +201,7 @@ def test_contended_time_is_marked_left_out_and_can_be_taken_again():
         one.columns |= {"knn_contended": True, "knn_waited_share": 0.4}
     found[1].columns |= {"epoch_contended": True, "epoch_waited_share": 0.5}
     document = report(found).document
-    assert words(cells(section(document, "Architectures"))["mlp"]["epoch, s"]).endswith("(n = 2)")
+    assert words(cells(section(document, "Results"))["mlp"]["epoch, s"]).endswith("(n = 2)")
     costs = section(document, COSTS)
     cost = cells(costs)["mlp"]
     assert words(cost["search, s"]) == "0.100 contended"
@@ -227,7 +227,7 @@ def test_times_of_another_machine_are_in_no_comparison(machine):
     document = report(found).document
     text = words(section(document, COSTS))
     assert f"{machine} (B). Those without a letter are of (A)" in text
-    assert words(cells(section(document, "Architectures"))["mlp"]["epoch, s"]).endswith("(B)")
+    assert words(cells(section(document, "Results"))["mlp"]["epoch, s"]).endswith("(B)")
     cost = cells(section(document, COSTS))
     assert cost["mlp"]["speed-up"].value is cost["mlp"]["break-even queries"].value is None
     shown = cells(section(document, "Where the rows differ"))
@@ -236,7 +236,7 @@ def test_times_of_another_machine_are_in_no_comparison(machine):
 
 def test_single_epoch_and_single_seed_are_marked_at_the_time_of_an_epoch():
     found = report([made(epochs_timed=1), made("cnn", model="cnn")]).document
-    table = cells(section(found, "Architectures"))
+    table = cells(section(found, "Results"))
     assert words(table["mlp"]["epoch, s"]) == "1*"
     assert words(table["cnn"]["epoch, s"]) == "1 (MAD 0.01)"
     assert table["cnn"]["epoch, s"].value == (1.0, None, None)

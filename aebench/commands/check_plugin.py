@@ -295,7 +295,7 @@ def benchmark(plugins: list[Plugin], models: list[Model]) -> None:
     from aebench.report.configurations import configurations
     from aebench.report.markdown import written
     from aebench.report.results import read_results
-    from aebench.report.tables import ACCURACY, LATENT, MSE, PARAMS, RUN, table
+    from aebench.report.tables import ACCURACY, LATENT, MSE, PARAMS, RUN, STATUS, notes, table
     from aebench.report.times import Times
     from aebench.stages.encode import encode
     from aebench.stages.knn import knn
@@ -326,10 +326,8 @@ def benchmark(plugins: list[Plugin], models: list[Model]) -> None:
                     stage(elsewhere, run, 0)
         results = read_results(elsewhere).results
     columns = [RUN, LATENT, PARAMS, Times(results).epoch, MSE, ACCURACY]
-    columns = [column._replace(meaning="") for column in columns]
-    text = "\n".join(
-        written(block) for block in table(columns, configurations(results), notes=True)
-    )
+    ones = configurations(results)
+    text = "\n\n".join(map(written, [table([*columns, STATUS], ones), *notes(ones)]))
     print(
         f"\ndigits, by the settings that `aebench init` writes, {content['train']['epochs']} epochs"
     )

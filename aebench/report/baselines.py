@@ -10,12 +10,13 @@ from ruamel.yaml import YAML
 
 from aebench.evaluation.uncertainty import Interval, interval, of_gain
 from aebench.report.configurations import Configuration
-from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph, Span, Strong
+from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph, Strong
 from aebench.report.results import Result, Results
 from aebench.report.tables import Column
 
 EXACT = 1e-5  # MSE of PCA below which a ratio to it says nothing
 SKILL = Format("{:+.1f}", 100)
+TIMES = 1.5  # of PCA's MSE, from which on a percentage says less than how many times it is
 RUNS, NAME_LENGTH = 12, 60  # that are printed to be added, and of a name of theirs
 
 
@@ -53,13 +54,6 @@ class Baselines:
             self.found[key] = kind(one, pca) if pca and self.has_skill(one, column) else None
         return self.found[key]
 
-    def less_than_pca(self, one: Configuration) -> str:
-        """`, 15.8 % less than PCA`, where that can be said of its MSE."""
-        skill = self.skill(one, "mse")
-        if skill is None or skill.mean <= 0 or skill.holds_zero:
-            return ""
-        return f", {100 * skill.mean:.1f} % less than PCA"
-
     @property
     def columns(self) -> tuple[Column, Column]:
         """MSE's and accuracy's skill over PCA."""
@@ -67,15 +61,22 @@ class Baselines:
         def mse(one: Configuration) -> Cell:
             skill = self.skill(one, "mse")
             exact = skill is None and self.has_skill(one, "mse")
-            return Cell(text="PCA is exact here") if exact else in_words(skill)
+            return Cell(text="PCA is exact") if exact else over_pca(skill)
 
         def accuracy(one: Configuration) -> Cell:
-            return in_words(self.skill(one, "accuracy"))
+            return over_pca(self.skill(one, "accuracy"), is_ratio=False)
 
         return (
-            Column("skill score, %", mse, "1 - MSE / MSE of PCA with as many floats, paired"),
             Column(
-                "over PCA, points", accuracy, "accuracy - that of PCA with as many floats, paired"
+                "MSE vs PCA, %",
+                mse,
+                "by how much the MSE is below that of PCA with as many floats, 1 - MSE / PCA's, "
+                f"paired; from {TIMES} times PCA's on, how many times",
+            ),
+            Column(
+                "vs PCA, points",
+                accuracy,
+                "the accuracy - that of PCA with as many floats, paired",
             ),
         )
 
@@ -126,16 +127,14 @@ def accuracy_gain(one: Configuration, pca: Configuration) -> Interval:
     return of_gain(one.images["accuracy"] - pca.images["accuracy"].mean(axis=0))
 
 
-def in_words(skill: Interval | None) -> Cell:
-    """`+5.4 ± 0.2`, with what a negative or an unclear one means; in percent or points."""
-    after: list[Span] = []
+def over_pca(skill: Interval | None, is_ratio: bool = True) -> Cell:
+    """`+5.4 ± 0.2`, in percent or points; `5.0 times` of a ratio where the error is far above."""
     if skill is None:
         return Cell()
-    if skill.holds_zero:
-        after = [", not told from PCA"]
-    elif skill.mean < 0:
-        after = [", ", Strong("worse than PCA")]
-    return Cell(skill, SKILL, after=after)
+    tone = "bad" if skill.high < 0 else ""
+    if is_ratio and skill.mean <= 1 - TIMES:
+        return Cell(skill, text=f"{1 - skill.mean:.1f} times", tone=tone)
+    return Cell(skill, SKILL, tone=tone)
 
 
 def missing(everything: Sequence[Configuration], results: Results) -> list[Block]:

@@ -11,40 +11,45 @@ from aebench.report.configurations import (
     best_first,
     of_all,
 )
-from aebench.report.document import Cell, Figure, Format, Header, Paragraph, Section, Table
-from aebench.report.pictures import Confusions
+from aebench.report.document import Block, Cell, Format, Header, Paragraph, Section, Table
+from aebench.report.findings import Findings
 from aebench.report.texts import short
 
+MISTAKES = 4  # that are said
 RUNS, CLASSES = 12, 100  # that a table of classes has room for
 NAME_LENGTH = 60  # of a class in a sentence
 
 
-def classes(names: Sequence[str], at_defaults: Sequence[Configuration]) -> list[Section]:
-    """Of the runs at the default size and depth; empty if all failed."""
-    shown = best_and_references(at_defaults, RUNS)
+def classes(found: Findings) -> list[Section]:
+    """What is taken for what, at the default size and depth; empty if all failed."""
+    names, shown = found.results.data.classes, best_and_references(found.at_defaults, RUNS)
     if not shown:
         return []
     confused = [(one.name, confusion(one, len(names))) for one in shown]
+    mistakes = [mistake(name, matrix, names) for name, matrix in confused if has_mistakes(matrix)]
+    words = f"At the default size and depth, most often {'; '.join(mistakes[:MISTAKES])}."
+    blocks: list[Block] = [Paragraph(words)] if mistakes else []
+    return [Section("Classes", blocks)]
+
+
+def classes_table(found: Findings) -> list[Section]:
+    """Accuracy by class of the runs at the default size and depth; empty if all failed."""
+    names, shown = found.results.data.classes, best_and_references(found.at_defaults, RUNS)
+    if not shown:
+        return []
     headers = [Header("class", is_text=True), *(Header(one.name) for one in shown)]
     best = best_first(shown)[0]
-    labels = hardest(confused[shown.index(best)][1])
+    labels = hardest(confusion(best, len(names)))
     cells = [
         [Cell(names[label]), *(class_accuracy(one, label) for one in shown)] for label in labels
     ]
-    mistakes = [mistake(name, matrix, names) for name, matrix in confused if has_mistakes(matrix)]
     words = "Accuracy in % of the images of each class, at the default size and depth."
-    words += of_all(shown, at_defaults)
+    words += of_all(shown, found.at_defaults)
     if len(labels) < len(names):
         words += (
             f" Of {len(names):,} classes, the {CLASSES} that {best.name} gets wrong most often."
         )
-    words += f" Most often, {'; '.join(mistakes)}." if mistakes else ""
-    figure = Figure(
-        "confusion",
-        Confusions(names, [(name, shares(matrix)) for name, matrix in confused]),
-        "Rows: the class; columns: the vote, % of the row.",
-    )
-    return [Section("Classes", [Paragraph(words), Table(headers, cells), figure])]
+    return [Section("Accuracy by class", [Paragraph(words), Table(headers, cells)])]
 
 
 def hardest(matrix: np.ndarray) -> list[int]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from aebench.report.baselines import missing
 from aebench.report.configurations import Configuration
 from aebench.report.differences import COMMITS, DIRTY, TITLE, values
 from aebench.report.document import (
@@ -16,15 +17,13 @@ from aebench.report.document import (
     Strong,
     Text,
 )
+from aebench.report.findings import Findings
 from aebench.report.results import Columns, Result, Results
 from aebench.report.texts import LISTED, named, one_of_each, others, short
+from aebench.report.ties import BOLD
 from aebench.schema import Recipe
 
-TIES = (
-    "Bold: the best and what is tied with it, which a paired test on the same images does not "
-    "tell from it (5 %, Holm's correction over all pairs of rows)"
-)
-
+CONDITIONS = "Conditions"
 SCORE = (
     "An interval of an accuracy is a score interval (Wilson's, with the variance between the seeds "
     "under its root), that of a difference of two is made of those of what was gained and lost "
@@ -32,25 +31,65 @@ SCORE = (
 )
 
 
-def conditions(
-    results: Results, everything: Sequence[Configuration], experiment: str | None
-) -> list[Block]:
-    """Said once, where the rows agree. `experiment`: the name that DVC gave this one."""
+def facts(found: Findings, experiment: str | None) -> list[Span]:
+    """One line: what was run, on which images, where, by which code. `experiment`: DVC's name."""
+    results = found.results
     rows = [result.columns for result in results.results]
-    found = {
+    channels, height, width = results.data.shape
+    said: list[Sequence[Span]] = [
+        [f"{count(len(results.runs), 'run')} x {count(len(results.seeds), 'seed')}"],
+        [
+            f"{results.data.num_train:,} training and {results.data.num_test:,} test images, "
+            f"{channels} x {height} x {width}, {count(len(results.data.classes), 'class')}"
+        ],
+        same(rows, "train_machine"),
+        ["aebench ", *same(rows, "aebench_version"), " at commit ", *commit(rows)],
+        [dates(rows)],
+        *([[f"experiment {experiment}"]] if experiment else []),
+    ]
+    text: list[Span] = []
+    for words in said:
+        text += ["; " if text else "", *words]
+    return [*text, ". What this holds under: ", Link("conditions", CONDITIONS), "."]
+
+
+def count(number: int, what: str) -> str:
+    """`1 run`, `3 classes`."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
+def conditions(found: Findings, experiment: str | None) -> Section:
+    """Said once, where the rows agree. `experiment`: the name that DVC gave this one."""
+    results = found.results
+    rows = [result.columns for result in results.results]
+    said = {
         "Data": data(results),
         "Machine": [*same(rows, "train_machine"), "; search with ", *same(rows, "knn_kernels")],
         "Training": training(results, rows),
         protocol(rows): search(rows),
-        "Uncertainty": uncertainty(results, everything),
+        "Uncertainty": uncertainty(results, found.configurations),
         "Code": code(rows),
     }
     if experiment:
-        found["Experiment"] = [experiment]
-    said = [Paragraph([Strong(name), ": ", *words, "."]) for name, words in found.items()]
+        said["Experiment"] = [experiment]
+    items: list[Text] = [[Strong(name), ": ", *words, "."] for name, words in said.items()]
+    return Section(CONDITIONS, [BulletList(items)])
+
+
+def caveats(found: Findings) -> list[Section]:
+    """What failed, what is not shown, which times count for nothing; empty if there is nothing."""
+    results = found.results
     remarks = results.remarks[:LISTED]
     remarks += others(len(results.remarks) - LISTED, "folders", "results.csv names them")
-    return [*said, *(Paragraph(quoted(remark)) for remark in remarks)]
+    blocks: list[Block] = [
+        *failures(results.results),
+        *not_shown(results.hidden),
+        *found.times.notes,
+        *(Paragraph(quoted(remark)) for remark in remarks),
+        *([] if results.hidden else missing(found.configurations, results)),
+    ]
+    return [Section("Caveats", blocks)] if blocks else []
 
 
 def data(results: Results) -> list[Span]:
@@ -121,7 +160,7 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
             f"± is a 95 % interval over the {images} of one seed. It leaves out that another seed "
             "gives another model: a difference between two runs may be luck. More seeds: ",
             Code("dvc exp run -S 'seeds=[0,1,2]'"),
-            f". {SCORE}. {TIES}",
+            f". {SCORE}. {BOLD}",
         ]
     single = [one.name for one in everything if len(one.ok) == 1 and not one.baseline]
     names = f". Of {named(single)} there is one seed: over images alone, and in no tie group"
@@ -136,7 +175,7 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
         "Student's t with Satterthwaite's degrees of freedom; where the seed changes nothing, over "
         "images alone; for times and the latent space, over seeds alone. Skill is paired with PCA "
         f"on the same images; its intervals are of each row by itself. {SCORE}. "
-        f"{TIES}{left}"
+        f"{BOLD}{left}"
     ]
 
 
@@ -198,7 +237,7 @@ def quoted(sentence: str) -> list[Span]:
     return [Code(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
-def failures(results: Sequence[Result]) -> list[Section]:
+def failures(results: Sequence[Result]) -> list[Block]:
     """Each failed run, its reason and the command that tries it again; empty without any."""
     failed = [result for result in results if not result.ok]
     shown = one_of_each(failed, lambda one: one.columns["status"])
@@ -212,5 +251,5 @@ def failures(results: Sequence[Result]) -> list[Section]:
         for one in shown
     ]
     items += others(len(failed) - len(shown), "failed", "results.csv has them and their reasons")
-    title = f"{len(failed)} of {len(results)} runs failed"
-    return [Section(title, [BulletList(items)])] if failed else []
+    head = Paragraph([Strong(f"{len(failed):,} of {len(results):,} results failed"), ":"])
+    return [head, BulletList(items)] if failed else []

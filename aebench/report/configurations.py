@@ -13,9 +13,11 @@ import numpy as np
 from aebench.evaluation.quality import psnr
 from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
 from aebench.report.results import Result, equal
-from aebench.report.texts import named
+from aebench.report.texts import named, short
 from aebench.workspace import sha256
 
+TITLES = {"latent": "Representation size", "depth": "Depth"}
+NARROW = 20  # characters of a name in a narrow table
 MEASURES = ("mse", "psnr", "accuracy")  # those of each image
 
 
@@ -35,6 +37,13 @@ class Configuration:
     def name(self) -> str:
         """All names; of many the first. What was given the labels is never named without that."""
         return named(self.names, 4) + (" (saw labels)" if self.saw_labels else "")
+
+    @property
+    def short_name(self) -> str:
+        """The first name, cut where it is long, for tables that have to stay narrow."""
+        first = short(self.names[0], NARROW)
+        more = f" (+{len(self.names) - 1})" if self.names[1:] else ""
+        return first + more + (" (saw labels)" if self.saw_labels else "")
 
     @property
     def card(self) -> str:
@@ -232,3 +241,8 @@ def sort_key(value: Any) -> tuple[bool, Any]:
     """Numbers by size before everything else by its text."""
     number = isinstance(value, int | float)
     return not number, value if number else str(value)
+
+
+def title(name: str) -> str:
+    """The heading of a parameter's study."""
+    return TITLES.get(name, f"Parameter {name}")

@@ -44,6 +44,7 @@ class Run:
 
 ALIKE = 0.95  # of the larger side of an interval: the smaller one is not worth a number of its own
 
+Tone = Literal["", "bad", "quiet"]
 Span = str | Strong | Code | Link | Run
 Text = str | Sequence[Span]
 
@@ -96,7 +97,7 @@ class Cell:
     strong: bool = False
     emphasis: bool = False
     card: str = ""
-    tone: Literal["", "bad", "quiet"] = ""
+    tone: Tone = ""
 
     @property
     def spans(self) -> list[Span]:

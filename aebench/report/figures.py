@@ -9,11 +9,11 @@ from aebench.report.configurations import (
     best_and_references,
     best_first,
     of_all,
+    title,
 )
 from aebench.report.document import Figure
 from aebench.report.pictures import Curve, FurtherCurves, LossCurves, Mosaic, Strip, Sweep
 from aebench.report.results import Results
-from aebench.report.studies import title
 from aebench.workspace import sha256
 
 ROWS, LOSSES, CHARTS, CURVES = 24, 30, 12, 10  # what a picture has room, or colours and lines, for

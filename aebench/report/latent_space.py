@@ -46,6 +46,5 @@ ROUNDED = Column(
 def latent_space(everything: Sequence[Configuration]) -> Section:
     """How the codes lie, beside what is found with them."""
     words = Paragraph("What can explain a bad search.")
-    rounded = [MSE, ROUNDED] if any(one.values("mse_8bit") for one in everything) else []
-    columns = [RUN, LATENT, *HEALTH, ACCURACY, PROBE, *rounded]
-    return Section("Latent space", [words, *table(columns, everything)])
+    columns = [RUN, LATENT, *HEALTH, ACCURACY, PROBE, MSE, ROUNDED]
+    return Section("Latent space", [words, table(columns, everything)])

@@ -1,7 +1,7 @@
 """The report in GitHub's Markdown. What users have named is escaped here, and only here."""
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -14,10 +14,10 @@ from aebench.report.document import (
     CodeBlock,
     Document,
     Figure,
-    Header,
     Link,
     Note,
     Paragraph,
+    ResultsTable,
     Run,
     Span,
     Strong,
@@ -90,25 +90,28 @@ def figure(block: Figure) -> str:
 
 @written.register
 def table(block: Table) -> str:
-    """Each column to the left or right; under it what the headers mean."""
-    grid = tabulate(
-        [[in_table(cell_text(cell)) for cell in row] for row in block.cells],
+    """Each column to the left or right; a title across all stands in the first."""
+    width = len(block.headers)
+    rows = [row if len(row) == width else [as_title(row[0])] for row in block.cells]
+    cells = [[in_table(cell_text(cell)) for cell in row] for row in rows]
+    return tabulate(
+        [row + [""] * (width - len(row)) for row in cells],
         [in_table(escaped(short(header.name))) for header in block.headers],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=["left" if h.is_text else "right" for h in block.headers] if block.cells else None,
     )
-    meanings = legend(block.headers)
-    return f"{grid}\n\n{note(Note(meanings))}" if meanings else grid
 
 
-def legend(headers: Sequence[Header]) -> list[Span]:
-    """`a: its meaning; b: its meaning.`"""
-    said: list[Span] = []
-    for header in headers:
-        if header.meaning:
-            said += ["; " if said else "", Strong(header.name), ": ", *spans(header.meaning)]
-    return [*said, "."] if said else []
+def as_title(cell: Cell) -> Cell:
+    """The cell in italics, which no other row's first one is."""
+    return replace(cell, emphasis=True)
+
+
+@written.register
+def results_table(block: ResultsTable) -> str:
+    """The short one: a page of text is not wider."""
+    return table(block.short)
 
 
 def cell_text(cell: Cell) -> str:

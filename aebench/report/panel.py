@@ -9,13 +9,27 @@ from scipy import stats
 from aebench.evaluation.uncertainty import of_accuracies
 from aebench.records.knn import PANEL_COLUMN
 from aebench.report.configurations import Configuration
-from aebench.report.document import Cell, Format, Header, Note, Paragraph, Section, Strong, Table
+from aebench.report.document import (
+    Block,
+    Cell,
+    Format,
+    Header,
+    Note,
+    Paragraph,
+    Run,
+    Section,
+    Span,
+    Strong,
+    Table,
+    Text,
+    spans,
+)
+from aebench.report.findings import Findings
 from aebench.report.results import Result
 from aebench.report.tables import PROBE, RUN
-from aebench.report.texts import named
-from aebench.report.ties import Ties
 
 PERCENT = Format("{:.2f}", 100)
+WINNERS = 4  # that are named
 
 
 class PanelCell(NamedTuple):
@@ -43,42 +57,120 @@ def panel_cells(results: Sequence[Result]) -> list[PanelCell]:
     return [PanelCell(column, *match.groups()) for column, match in matches if match]
 
 
-def panel(everything: Sequence[Configuration], ties: Ties) -> list[Section]:
+TITLE = "Does the protocol decide?"
+
+
+class Agreement(NamedTuple):
+    """The panel beside the headline: which run has the highest accuracy in each protocol."""
+
+    cells: dict[PanelCell, float]  # those that rank the runs -> Kendall's tau-b with the headline
+    best: Configuration  # of the headline
+    others: dict[Configuration, int]  # what is first, and not tied with the best -> how often
+    top: tuple[Configuration, PanelCell]  # the highest accuracy of all
+
+
+def agreement(found: Findings) -> Agreement | None:
+    """None where there is nothing to rank."""
+    shown = [one for one in found.configurations if one.ok]
+    headline = [one.mean("accuracy") for one in shown]
+    known = {
+        cell: tau
+        for cell in panel_cells([result for one in shown for result in one.ok])
+        if (tau := correlation(headline, [one.mean(cell.column) for one in shown])) is not None
+    }
+    group = found.ties.best(shown, "accuracy") if len(shown) > 2 and known else []
+    if not group:
+        return None
+    others: dict[Configuration, int] = {}
+    for cell in known:
+        first = highest(shown, cell)
+        if first not in group:
+            others[first] = others.get(first, 0) + 1
+    tops = ((highest(shown, cell), cell) for cell in known)
+    return Agreement(
+        known, group[0], others, max(tops, key=lambda top: top[0].mean(top[1].column) or 0)
+    )
+
+
+def highest(shown: Sequence[Configuration], cell: PanelCell) -> Configuration:
+    """The most accurate one by this protocol."""
+    return max(shown, key=lambda one: one.mean(cell.column) or 0)
+
+
+def verdict(found: Findings) -> Text:
+    """In words: whether another protocol names another run; empty with nothing to rank."""
+    known = agreement(found)
+    if known is None:
+        return ""
+    cells, (top, cell) = len(known.cells), known.top
+    highest_of_all: list[Span] = [
+        " The highest accuracy of all has ",
+        Run(top.name, top.card),
+        f": {100 * (top.mean(cell.column) or 0):.1f} % ({cell.words}).",
+    ]
+    if not known.others:
+        return [
+            Strong("The protocol does not decide"),
+            f": in all {cells} pairs of k and metric ",
+            Run(known.best.name, known.best.card),
+            ", or a run tied with it, is first.",
+            *highest_of_all,
+        ]
+    wins: list[Span] = []
+    for one, count in [*known.others.items()][:WINNERS]:
+        wins += [", " if wins else "", Run(one.name, one.card), f" in {count}"]
+    if len(known.others) > WINNERS:
+        wins.append(f" and {len(known.others) - WINNERS} more runs")
+    return [
+        Strong("Which run is best depends on the protocol"),
+        f": in {sum(known.others.values())} of {cells} pairs of k and metric another is first (",
+        *wins,
+        ").",
+        *highest_of_all,
+    ]
+
+
+def panel(found: Findings) -> list[Section]:
+    """The verdict and the accuracies as a picture; empty if every run failed."""
+    if not any(one.ok for one in found.configurations):
+        return []
+    known = agreement(found)
+    words: list[Span] = [*spans(verdict(found))]
+    if known:
+        least = min(known.cells, key=lambda cell: known.cells[cell])
+        words.append(
+            f" The order of the runs agrees least with {least.words}: Kendall's tau-b "
+            f"{known.cells[least]:.2f}, where 1 is the same order."
+        )
+    return [Section(TITLE, [Paragraph(words)] if words else [])]
+
+
+def panel_table(found: Findings) -> list[Section]:
     """Accuracy at every k and metric; empty if every run failed."""
-    shown = [one for one in everything if one.ok]
+    shown = [one for one in found.configurations if one.ok]
     if not shown:
         return []
     cells = panel_cells([result for one in shown for result in one.ok])
     headline = [one.mean("accuracy") for one in shown]
-    agreement = [correlation(headline, [one.mean(cell.column) for one in shown]) for cell in cells]
+    agreeing = [correlation(headline, [one.mean(cell.column) for one in shown]) for cell in cells]
     of_probe = correlation(headline, [one.mean("probe_accuracy") for one in shown])
     rows = [
         [
-            Cell(one.name),
+            RUN.cell(one),
             *(Cell(one.mean(cell.column), PERCENT) for cell in cells),
             PROBE.cell(one),
         ]
         for one in shown
     ]
-    taus = [Cell(tau, Format("{:.2f}")) for tau in (*agreement, of_probe)]
+    taus = [Cell(tau, Format("{:.2f}")) for tau in (*agreeing, of_probe)]
     rows.append([Cell("rank correlation", emphasis=True), *taus])
     headers = [Header(RUN.header, is_text=True), *(Header(cell.header) for cell in cells)]
     head = (
         "Accuracy in % for every metric and k of the panel, and of a linear probe. The last row is "
-        "Kendall's tau-b between that column's ranking of the runs and the headline's: 1 is the "
-        "same order."
+        "Kendall's tau-b between that column's ranking of the runs and the headline's."
     )
-    known = {cell: tau for cell, tau in zip(cells, agreement, strict=True) if tau is not None}
-    return [
-        Section(
-            "Does the protocol decide?",
-            [
-                Paragraph([head, *conclusion(shown, known, ties)]),
-                Table([*headers, Header(PROBE.header)], rows),
-                legend(shown, cells),
-            ],
-        )
-    ]
+    blocks: list[Block] = [Paragraph(head), Table([*headers, Header(PROBE.header)], rows)]
+    return [Section("Panel", [*blocks, legend(shown, cells)])]
 
 
 def legend(shown: Sequence[Configuration], cells: Sequence[PanelCell]) -> Note:
@@ -102,39 +194,9 @@ def legend(shown: Sequence[Configuration], cells: Sequence[PanelCell]) -> Note:
             Strong("whitened"),
             ": then scaled to equal variance in every direction (those below 1e-6 of the largest "
             "dropped); a blank k is above the number of training images. No cell's 95 % interval "
-            f"is wider than ± {widest:.2f}. ",
-            Strong(PROBE.header),
-            f": {PROBE.meaning}.",
+            f"is wider than ± {widest:.2f}.",
         ]
     )
-
-
-def conclusion(
-    shown: Sequence[Configuration], known: dict[PanelCell, float], ties: Ties
-) -> list[str | Strong]:
-    """In words: how far the panel agrees with the headline. `known`: the rank correlations."""
-    group = ties.best(shown, "accuracy") if len(shown) > 2 and known else []
-    if not group:
-        return []
-    others: dict[str, int] = {}
-    for cell in known:
-        top = max(shown, key=lambda one: one.mean(cell.column) or 0)
-        if top not in group:
-            others[top.name] = others.get(top.name, 0) + 1
-    least = min(known, key=lambda cell: known[cell])
-    text = (
-        f" It is lowest with {least.words}: {known[least]:.2f}. {group[0].name}, or a run that is "
-        "tied with it, has the highest accuracy in "
-    )
-    if not others:
-        return [text, f"all {len(known)} cells."]
-    wins = named([f"{name} in {count}" for name, count in others.items()], between="; ")
-    agreeing = len(known) - sum(others.values())
-    return [
-        f"{text}{agreeing} of {len(known)} cells ({wins}): ",
-        Strong("which run is best depends on the protocol"),
-        ".",
-    ]
 
 
 def correlation(one: Sequence[float | None], other: Sequence[float | None]) -> float | None:

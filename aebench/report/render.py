@@ -3,86 +3,73 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-from aebench.report import conditions, figures
-from aebench.report.baselines import Baselines, missing
-from aebench.report.classes import classes
-from aebench.report.configurations import Configuration, configurations, swept
+from aebench.report import figures
+from aebench.report.classes import classes, classes_table
+from aebench.report.conditions import caveats, conditions, facts
 from aebench.report.differences import differences
-from aebench.report.document import Block, Document, Paragraph, Section, Strong
+from aebench.report.document import (
+    BulletList,
+    Document,
+    Paragraph,
+    ResultsTable,
+    Section,
+    Strong,
+    Table,
+    Text,
+    spans,
+)
+from aebench.report.findings import Findings
 from aebench.report.latent_space import latent_space
 from aebench.report.markdown import markdown
-from aebench.report.panel import panel
+from aebench.report.overview import by_question, overview
+from aebench.report.panel import panel, panel_table
 from aebench.report.results import Results
 from aebench.report.rows import metrics, results_csv
-from aebench.report.search import SearchCosts
-from aebench.report.studies import Studies, at_defaults, further, in_short, title
-from aebench.report.ties import Ties
-from aebench.report.times import Times
+from aebench.report.studies import studies
+from aebench.report.summary import in_short
+from aebench.report.training import training
 from aebench.workspace import json_bytes
 
-STUDIES = 12  # with a section of their own
 
-
-class Report:
-    """What is found in some results, each thing once."""
+class Report(Findings):
+    """What is found in some results, and what is written of it. `experiment`: DVC's name of it."""
 
     def __init__(self, results: Results, experiment: str | None = None) -> None:
-        """`experiment`: the name that DVC gave this one."""
-        self.results = results
+        super().__init__(results)
         self.experiment = experiment
-        self.configurations = configurations(results.results)
-        self.baselines = Baselines(self.configurations)
 
     @cached_property
     def document(self) -> Document:
-        """All that there is to read."""
+        """All that there is to read: the answer first, what to look up last."""
         results, found = self.results, self.configurations
-        ties, times = Ties(), Times(results.results)
-        costs = SearchCosts(found, self.baselines, times, ties, results.data.num_train)
-        studies = Studies(found, self.baselines, times, ties)
-        defaults = at_defaults(results, found)
-        architectures = [
-            *studies.architectures(results, defaults),
-            *figures.reconstructions(results, found),
-            *figures.loss_curves(found),
-            *figures.further_curves(found),
-        ]
-        parameters = swept(found)
-        most = sorted(parameters, key=lambda name: -number_ok(parameters[name]))[:STUDIES]
-        of_parameters = [
-            Section(
-                title(name),
-                [*studies.of_parameter(name, groups), *figures.sweep(name, groups, found)],
-            )
-            for name, groups in parameters.items()
-            if name in most
-        ]
-        rest = {name: groups for name, groups in parameters.items() if name not in most}
-        sections = [
-            *in_short(found, self.baselines, ties, costs),
-            Section("Architectures", architectures),
-            *of_parameters,
-            *further(rest),
-            costs.section,
-            *panel(found, ties),
-            latent_space(found),
-            *classes(results.data.classes, defaults),
-            *differences(results.results),
-            *conditions.failures(results.results),
-        ]
-        name = f"{results.data.dataset}: what a representation costs, and what it keeps"
-        return Document(name, self.head, sections)
-
-    @property
-    def head(self) -> list[Block]:
-        """Before the first section: what the figures hold under, and what is not there."""
-        results = self.results
         smoke = Paragraph([Strong("SMOKE: digits, not a benchmark.")])
-        return [
-            *([smoke] if results.data.dataset == "digits" else []),
-            *conditions.conditions(results, self.configurations, self.experiment),
-            *(conditions.not_shown(results.hidden) or missing(self.configurations, results)),
+        sections = [
+            *in_short(self),
+            *caveats(self),
+            overview(self),
+            *studies(self),
+            self.costs.section,
+            training(self),
+            Section("Pictures", [*figures.reconstructions(results, found)]),
+            *panel(self),
+            *classes(self),
         ]
+        appendix = [
+            *by_question(self),
+            *panel_table(self),
+            latent_space(found),
+            *classes_table(self),
+            *differences(results.results),
+            conditions(self, self.experiment),
+        ]
+        sections = [section for section in sections if section.blocks]
+        return Document(
+            f"{results.data.dataset}: what a representation costs, and what it keeps",
+            [smoke] if results.data.dataset == "digits" else [],
+            sections,
+            facts(self, self.experiment),
+            [*appendix, *definitions([*sections, *appendix])],
+        )
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -99,9 +86,18 @@ class Report:
         }
 
 
-def number_ok(groups: Sequence[Sequence[Configuration]]) -> int:
-    """How many did not fail."""
-    return sum(bool(one.ok) for group in groups for one in group)
+def definitions(sections: Sequence[Section]) -> list[Section]:
+    """What the columns of all tables mean, each once; empty without any."""
+    said: dict[str, Text] = {}
+    for block in (block for section in sections for block in section.blocks):
+        tables = [block.short, block.whole] if isinstance(block, ResultsTable) else [block]
+        for header in (h for one in tables if isinstance(one, Table) for h in one.headers):
+            if header.meaning:
+                said.setdefault(header.name, header.meaning)
+    items: list[Text] = [
+        [Strong(name), ": ", *spans(meaning), "."] for name, meaning in said.items()
+    ]
+    return [Section("Definitions", [BulletList(items)])] if items else []
 
 
 def files(results: Results, experiment: str | None = None) -> dict[str, bytes]:

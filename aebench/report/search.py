@@ -4,16 +4,38 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from aebench.evaluation.uncertainty import holm, over_seeds
+from aebench.evaluation.uncertainty import Interval, holm, over_seeds
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration
-from aebench.report.document import Block, Cell, Format, Paragraph, Section, Span, Strong
+from aebench.report.document import (
+    Block,
+    Cell,
+    Format,
+    Paragraph,
+    Run,
+    Section,
+    Span,
+    Strong,
+    Text,
+)
 from aebench.report.results import Columns
-from aebench.report.tables import ACCURACY, LATENT, RUN, CellOf, Column, number, table
+from aebench.report.tables import (
+    BYTES,
+    SHORT_ACCURACY,
+    SHORT_RUN,
+    CellOf,
+    Column,
+    number,
+    table,
+)
+from aebench.report.texts import named
 from aebench.report.ties import Ties
 from aebench.report.times import Times
 
-TITLE = "kNN on codes against raw pixels"
+TITLE = "Search cost"
+LEAST = 0.05  # p below which a difference is told
+SPEED_UP = Format("{:.1f}")
+SHOWN = "bytes", "a query, ms", "speed-up", "break-even queries"
 
 
 class SearchCosts:
@@ -26,12 +48,14 @@ class SearchCosts:
         times: Times,
         ties: Ties,
         num_train: int,
+        image_bytes: int,
     ) -> None:
         self.everything = everything
         self.baselines = baselines
         self.times = times
         self.ties = ties
         self.num_train = num_train
+        self.image_bytes = image_bytes
 
     def timed(self, one: Configuration) -> list[Columns]:
         """The seeds whose times of encoding and searching may be compared."""
@@ -61,6 +85,10 @@ class SearchCosts:
         raw = self.raw_seconds(one)
         return [raw / own for own in self.query_seconds(one)] if raw else []
 
+    def speed_up(self, one: Configuration) -> Interval:
+        """The mean of `speed_ups`, which there are, over the seeds."""
+        return over_seeds(self.speed_ups(one))
+
     def break_evens(self, one: Configuration, training: bool) -> list[float]:
         """Per seed: queries from which encoding the bank, and training, is paid back.
 
@@ -78,48 +106,75 @@ class SearchCosts:
         return found
 
     @cached_property
-    def claim(self) -> list[Span]:
-        """In words: the fastest codes that are right more often than raw pixels; or nothing."""
+    def better(self) -> list[Configuration]:
+        """The codes that are right more often than raw pixels, told by paired tests (Holm)."""
         more = [
-            (one, pixels, self.ties.p_value(one, pixels, "accuracy"))
+            (one, self.ties.p_value(one, pixels, "accuracy"))
             for one in self.everything
             if (pixels := self.baselines.pixels_of(one))
             and pixels.ok
-            and self.speed_ups(one)
+            and one.ok
+            and one is not pixels
             and accuracy(one) > accuracy(pixels)
         ]
-        adjusted = holm([p for _, _, p in more])
-        told = [found[:2] for found, p in zip(more, adjusted, strict=True) if p < 0.05]
-        if not told:
+        adjusted = holm([p for _, p in more])
+        return [one for (one, _), p in zip(more, adjusted, strict=True) if p < LEAST]
+
+    @property
+    def claims(self) -> list[Text]:
+        """In words: the smallest and the fastest codes that are right more often than pixels."""
+        if not self.better:
             return []
-        one, pixels = max(told, key=lambda found: over_seeds(self.speed_ups(found[0])).mean)
-        return [
-            "The cheapest codes that are right more often than raw pixels (paired test): ",
-            Strong(one.name),
-            f", {one.latent} floats, accuracy {100 * accuracy(one):.2f} % against "
-            f"{100 * accuracy(pixels):.2f} %; {self.saving(one)}.",
+        smallest = min(self.better, key=lambda one: (one.mean("code_bytes"), -accuracy(one)))
+        pixels = self.baselines.pixels_of(smallest)
+        assert pixels is not None
+        by_bytes: Text = [
+            Strong("By bytes"),
+            ": ",
+            Run(smallest.name, smallest.card, strong=True),
+            f" is the smallest code that is right more often than raw pixels (paired test): "
+            f"{smallest.mean('code_bytes'):,.0f} bytes instead of {self.image_bytes:,}, accuracy "
+            f"{100 * accuracy(smallest):.1f} % against {100 * accuracy(pixels):.1f} %.",
         ]
+        return [by_bytes, *self.claims_by_time]
+
+    @property
+    def claims_by_time(self) -> list[Text]:
+        """Which of the better codes is found fastest, where seeds say how sure that is."""
+        timed = {one: over_seeds(found) for one in self.better if (found := self.speed_ups(one))}
+        if not timed:
+            return []
+        fastest = max(timed, key=lambda one: timed[one].mean)
+        found = timed[fastest]
+        head: list[Span] = [Strong("By time"), ": ", Run(fastest.name, fastest.card, strong=True)]
+        said = f", {SPEED_UP.written(found)} times as fast as raw pixels, encoding included"
+        if found.below is None:
+            return [[*head, f"{said}; of one timing each, which says nothing of how sure that is."]]
+        if found.low <= 1:
+            return [[*head, f"{said}: not told from 1."]]
+        alike = [one.name for one in timed if one is not fastest and timed[one].high >= found.low]
+        tied = f"; not told from it: {named(alike, 4)}" if alike else ""
+        return [[*head, f"{said}{tied}. {self.saving(fastest)}."]]
 
     def saving(self, one: Configuration) -> str:
-        """What a query with these codes saves, and from when on."""
-        speed = over_seeds(self.speed_ups(one)).mean
+        """From when on a query with these codes has paid for what was done before."""
         queries, trained = (self.break_evens(one, training) for training in (False, True))
         if math.inf in queries:
-            return f"they take {1 / speed:.1f} times as long a query"
+            return "Encoding the training images is never paid back"
         text = (
-            f"a query takes {speed:.1f} times less, encoding included, which pays for encoding the "
-            f"training images from {over_seeds(queries).mean:,.0f} queries on"
+            "It pays for encoding the training images from "
+            f"{over_seeds(queries).mean:,.0f} queries on"
         )
         if not trained:
             return text
         return f"{text} and for training, too, from {over_seeds(trained).mean:,.0f}"
 
     @property
-    def columns(self) -> list[Column]:
-        """Sizes, seconds and savings."""
-        return [
-            Column("bytes", number("code_bytes", "{:,.0f}"), "one code, float32"),
-            *([BITS] if any(one.values("code_bits") for one in self.everything) else []),
+    def columns(self) -> dict[str, Column]:
+        """Sizes, seconds and savings, by their headers."""
+        columns = [
+            BYTES,
+            BITS,
             Column(
                 "compression", number("compression", "{:.2f}"), "bytes of the uint8 image / bytes"
             ),
@@ -128,24 +183,24 @@ class SearchCosts:
             ),
             Column(
                 "search, s",
-                self.times.cell("knn_seconds", "knn", "{:.3f}"),
+                self.times.cell("knn_seconds", "knn"),
                 "all test codes against all training codes: index, search, exact ranking",
             ),
             Column(
                 "encode, images/s",
-                self.times.cell("encode_images_per_second", "encode", "{:,.0f}"),
+                self.times.cell("encode_images_per_second", "encode"),
                 "encoder alone, batches of 500",
             ),
             Column(
                 "a query, ms",
-                per_seed(self.query_seconds, Format("{:.3f}", 1e3, "{:,.2g}")),
+                per_seed(self.query_seconds, Format("{:.3f}", 1e3)),
                 "of all test images at once: encoding one and its share of the search; ± over "
                 "seeds",
             ),
             Column(
                 "speed-up",
-                per_seed(self.speed_ups, Format("{:.1f}", 1, "{:,.2g}")),
-                "that of the same search on raw pixels / that of the codes",
+                per_seed(self.speed_ups, SPEED_UP),
+                "a query of the same search on raw pixels / one of the codes",
             ),
             Column(
                 "break-even queries",
@@ -158,14 +213,19 @@ class SearchCosts:
                 "the same, training included",
             ),
         ]
+        return {column.header: column for column in columns}
 
     @property
     def section(self) -> Section:
         """kNN on codes against kNN on raw pixels, for every configuration."""
         head = "What it costs to search the codes, beside searching the pixels themselves."
-        blocks: list[Block] = [Paragraph([head, " " if self.claim else "", *self.claim])]
-        blocks += table([RUN, LATENT, *self.columns, ACCURACY], self.everything)
-        return Section(TITLE, [*blocks, *self.times.notes])
+        columns = [self.columns[name] for name in SHOWN]
+        ones = sorted(
+            (one for one in self.everything if one.ok), key=lambda one: one.mean("code_bytes") or 0
+        )
+        blocks: list[Block] = [Paragraph(head), *map(Paragraph, self.claims)]
+        blocks.append(table([SHORT_RUN, *columns, SHORT_ACCURACY], ones))
+        return Section(TITLE, blocks)
 
 
 def bits(one: Configuration) -> Cell:

@@ -1,114 +1,73 @@
-"""The report's tables of models: the architectures, and one parameter alone."""
+"""The report's sections on one parameter alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aebench.report.baselines import Baselines
-from aebench.report.configurations import Configuration, sort_key
-from aebench.report.document import (
-    Block,
-    BulletList,
-    Cell,
-    Header,
-    Paragraph,
-    Section,
-    Table,
-    Text,
-)
-from aebench.report.results import Results
-from aebench.report.search import SearchCosts
-from aebench.report.tables import (
-    ACCURACY,
-    LATENT,
-    LAYERS,
-    MACS,
-    MSE,
-    PARAMS,
-    PSNR,
-    RUN,
-    SIZE,
-    Column,
-    table,
-)
-from aebench.report.texts import named, others, short
-from aebench.report.ties import SIZES, Ties, in_words, spread_out, verdict
-from aebench.report.times import Times
+from aebench.report import figures
+from aebench.report.configurations import Configuration, sort_key, swept, title
+from aebench.report.document import Block, Cell, Header, Paragraph, Section, Table
+from aebench.report.findings import Findings
+from aebench.report.tables import MSE_1000, SHORT_ACCURACY, SHORT_RUN, Column, table
+from aebench.report.texts import named, short
+from aebench.report.ties import verdict
 
+STUDIES = 12  # with a section of their own
+ROWS = 60  # of the table of a study
 VALUE_LENGTH = 40  # of a parameter's value in a sentence
-TITLES = {"latent": "Representation size", "depth": "Depth"}
+
+Groups = Sequence[Sequence[Configuration]]
 
 
-class Studies:
-    """Tables of some of the configurations, beside what these are held against."""
+def studies(found: Findings) -> list[Section]:
+    """A section for each parameter in which runs differ alone; of many those with most runs."""
+    parameters = swept(found.configurations)
+    most = sorted(parameters, key=lambda name: -number_ok(parameters[name]))[:STUDIES]
+    sections = [
+        Section(
+            title(name),
+            [*study(found, name, groups), *figures.sweep(name, groups, found.configurations)],
+        )
+        for name, groups in parameters.items()
+        if name in most
+    ]
+    return sections + further({n: g for n, g in parameters.items() if n not in most})
 
-    def __init__(
-        self,
-        everything: Sequence[Configuration],
-        baselines: Baselines,
-        times: Times,
-        ties: Ties,
-    ) -> None:
-        self.everything = everything
-        self.baselines = baselines
-        self.times = times
-        self.ties = ties
 
-    def models(
-        self, head: str, shown: Sequence[Configuration], value: Column | None = None
-    ) -> list[Block]:
-        """Which of the shown models are best, and the table of their size, cost and quality.
+def number_ok(groups: Groups) -> int:
+    """How many did not fail."""
+    return sum(bool(one.ok) for group in groups for one in group)
 
-        `value`: the column of a study's parameter.
-        """
-        accurate, by_size = self.ties.best(shown, "accuracy"), self.ties.best_by_size(shown)
-        unlabelled = self.ties.best_unlabelled(shown)
-        skill, gain = self.baselines.columns
-        quality = [MSE.strong([one for group in by_size for one in group]), skill, PSNR]
-        columns = [
-            RUN,
-            *([value] if value else []),
-            LATENT,
-            LAYERS,
-            PARAMS,
-            SIZE,
-            MACS,
-            self.times.epoch,
-            *(quality if any("mse" in one.images for one in shown) else []),
-            ACCURACY.strong(accurate),
-            gain,
-        ]
-        words = Paragraph([head, *verdict(accurate, unlabelled, by_size)])
-        return [words, *table(columns, shown, notes=True)]
 
-    def architectures(self, results: Results, shown: Sequence[Configuration]) -> list[Block]:
-        """The runs at the default size and depth."""
-        shown = [*shown, *self.baselines.references({results.latent}, shown)]
-        size = "" if results.latent is None else f" (latent {results.latent})"
-        depth = "" if results.depth is None else f" ({results.depth})"
-        head = f"Runs at the default size{size} and depth{depth}."
-        return self.models(head, shown)
-
-    def of_parameter(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Block]:
-        """The configurations that differ in one parameter alone, then their references."""
-        swept = [one for group in groups for one in group]
-        shown = swept + self.baselines.references({one.latent for one in swept}, swept)
-        value = None
-        if name == "latent":  # others without a parameter of that name have a size all the same
-            shown += [c for c in self.everything if name not in c.settings and c not in shown]
-        else:
-            value = Column(
-                name, lambda one: setting(one, name), "the parameter of this study", is_text=False
-            )
-        values = sorted((one.settings[name] for one in swept), key=sort_key)
-        different = listed(values)
-        head = f"Runs that differ in {name} alone ({different}), then what they are held against."
-        return self.models(head, shown, value)
+def study(found: Findings, name: str, groups: Groups) -> list[Block]:
+    """Which of the runs that differ in one parameter alone are best, and their table."""
+    ones = [one for group in groups for one in group]
+    values = listed(sorted((one.settings[name] for one in ones), key=sort_key))
+    beside = found.baselines.references({one.latent for one in ones}, ones)
+    ties, every = found.ties, [*ones, *beside]
+    accurate, by_size = ties.best(every, "accuracy"), ties.best_by_size(every)
+    head = f"Runs that differ in {name} alone ({values}), then what they are held against."
+    words = Paragraph([head, *verdict(accurate, ties.best_unlabelled(every), by_size)])
+    lowest = [one for group in by_size for one in group]
+    parameter = Column(short(name, VALUE_LENGTH), lambda one: setting(one, name))
+    columns = [
+        SHORT_RUN,
+        parameter,
+        SHORT_ACCURACY.strong(accurate),
+        MSE_1000.strong(lowest),
+        found.baselines.columns[0],
+    ]
+    ones = [one for one in every if one.ok][:ROWS]
+    left = sum(bool(one.ok) for one in every) - len(ones)
+    more = [Paragraph(f"{left:,} more runs stand in the tables of all runs.")] if left else []
+    return [words, table(columns, ones), *more]
 
 
 def setting(one: Configuration, name: str) -> Cell:
     """The value of a parameter; blank without it."""
     value = one.settings.get(name, "")
-    return Cell(value if type(value) in (int, float) else str(value))
+    if type(value) in (int, float):
+        return Cell(value)
+    return Cell(str(value), text=short(str(value), VALUE_LENGTH))
 
 
 def listed(values: Sequence[Any]) -> str:
@@ -116,7 +75,7 @@ def listed(values: Sequence[Any]) -> str:
     return named([short(value, VALUE_LENGTH) for value in dict.fromkeys(map(str, values))])
 
 
-def further(parameters: Mapping[str, Sequence[Sequence[Configuration]]]) -> list[Section]:
+def further(parameters: Mapping[str, Groups]) -> list[Section]:
     """The parameters beyond those with a study of their own; empty if there are none."""
     if not parameters:
         return []
@@ -134,45 +93,3 @@ def further(parameters: Mapping[str, Sequence[Sequence[Configuration]]]) -> list
         "Runs differ in these alone, too. Their figures are in the other tables and in results.csv."
     )
     return [Section("Further parameters", [words, Table([*headers, Header("runs")], cells)])]
-
-
-def title(name: str) -> str:
-    """The heading of a parameter's study."""
-    return TITLES.get(name, f"Parameter {name}")
-
-
-def at_defaults(results: Results, everything: Sequence[Configuration]) -> list[Configuration]:
-    """The configurations at the default size and depth."""
-    defaults = {"latent": results.latent, "depth": results.depth}
-    return [
-        one
-        for one in everything
-        if all(one.settings.get(key, value) == value for key, value in defaults.items())
-    ]
-
-
-def percent(one: Configuration) -> str:
-    """` (98.47 %).`, its accuracy."""
-    return f" ({100 * one.intervals['accuracy'].mean:.2f} %)."
-
-
-def in_short(
-    everything: Sequence[Configuration], baselines: Baselines, ties: Ties, costs: SearchCosts
-) -> list[Section]:
-    """What the report comes to; empty if nothing can be said."""
-    coded = [one for one in everything if one.ok and not one.is_pixels]
-    items: list[Text] = []
-    if group := ties.best(coded, "accuracy"):
-        items.append(["kNN accuracy of all codes: ", *in_words(group), percent(group[0])])
-    if group := ties.best_unlabelled(coded):
-        items.append(["kNN accuracy without labels: ", *in_words(group), percent(group[0])])
-    by_size = ties.best_by_size(coded)
-    for group in spread_out(by_size):
-        best = group[0]
-        head = f"Reconstruction with {best.latent} floats: "
-        tail = f" (MSE {best.mean('mse'):.5f}{baselines.less_than_pca(best)})."
-        items.append([head, *in_words(group), tail])
-    items += others(len(by_size) - SIZES, "sizes", "their best are in bold below")
-    if costs.claim:
-        items.append(["Search. ", *costs.claim])
-    return [Section("In short", [BulletList(items)])] if items else []

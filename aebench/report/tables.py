@@ -7,19 +7,33 @@ from typing import NamedTuple
 from aebench.evaluation.quality import PSNR_CAP
 from aebench.evaluation.uncertainty import of_accuracies, over_seeds
 from aebench.report.configurations import Configuration
-from aebench.report.document import Block, Cell, Code, Format, Header, Paragraph, Table, Text
+from aebench.report.document import (
+    Block,
+    BulletList,
+    Cell,
+    Code,
+    Format,
+    Header,
+    Table,
+    Text,
+    Tone,
+)
 from aebench.report.texts import LISTED, named, others, short
 
 CellOf = Callable[[Configuration], Cell]
 
 
 class Column(NamedTuple):
-    """A column of a table: its header, its cell for a configuration, and what it means."""
+    """A column of a table: its header, its cell for a configuration, and what it means.
+
+    `group`: the question that it answers in a wide table; none: it stands with all of them.
+    """
 
     header: str
     cell: CellOf
     meaning: Text = ""
     is_text: bool = False
+    group: str = ""
 
     def strong(self, ones: Sequence[Configuration]) -> "Column":
         """The same column, in bold for these configurations."""
@@ -30,30 +44,31 @@ class Column(NamedTuple):
 
         return self._replace(cell=cell)
 
+    def of_group(self, group: str) -> "Column":
+        """The same column, in this group."""
+        return self._replace(group=group)
 
-def table(
-    columns: Sequence[Column], ones: Sequence[Configuration], notes: bool = False
-) -> list[Block]:
-    """The table with the seeds, and what failed, where there is something to say of them.
 
-    `notes`: with what is to be known of the models under it, each sentence once.
-    """
-    columns = list(columns)
-    if any(len(one.ok) < len(one.results) for one in ones):
-        columns.append(STATUS)
-    if any(len(one.results) > 1 for one in ones):
-        columns.insert(1, SEEDS)
-    headers = [Header(column.header, column.meaning, column.is_text) for column in columns]
-    cells = [[column.cell(one) for column in columns] for one in ones]
-    said: dict[str, list[str]] = {}
-    for one in ones if notes else ():
+def table(columns: Sequence[Column], ones: Sequence[Configuration]) -> Table:
+    """A row for each configuration; without the columns in which none has anything."""
+    filled = [column for column in columns if any(column.cell(one).spans for one in ones)]
+    headers = [Header(c.header, c.meaning, c.is_text, c.group) for c in filled]
+    return Table(headers, [[column.cell(one) for column in filled] for one in ones])
+
+
+def notes(ones: Sequence[Configuration]) -> list[Block]:
+    """What is to be known of the models, each sentence once; of many the first."""
+    said: dict[str, list[Configuration]] = {}
+    for one in ones:
         for sentence in remarks(one):
-            said.setdefault(sentence, []).append(one.name)
-    notes_of_models = {one.first("note") for one in ones}  # last: they push out no other sentence
-    first = sorted(said.items(), key=lambda item: item[0] in notes_of_models)[:LISTED]
-    under = [Paragraph(f"{named(names, 4)}: {short(words)}.") for words, names in first]
-    under += map(Paragraph, others(len(said) - len(first), "notes", "results.csv has them"))
-    return [Table(headers, cells), *under]
+            said.setdefault(sentence, []).append(one)
+    of_models = {one.first("note") for one in ones}  # last: they push out no other sentence
+    first = sorted(said.items(), key=lambda item: item[0] in of_models)[:LISTED]
+    items: list[Text] = [
+        [named([one.name for one in found], 4), f": {short(words)}."] for words, found in first
+    ]
+    items += others(len(said) - len(first), "notes", "results.csv has them")
+    return [BulletList(items)] if items else []
 
 
 def remarks(one: Configuration) -> list[str]:
@@ -96,9 +111,14 @@ def measured(column: str, pattern: str, factor: float = 1) -> CellOf:
     """A cell with the interval over seeds and images; blank without the figure."""
 
     def cell(one: Configuration) -> Cell:
-        return Cell(one.intervals.get(column), Format(pattern, factor))
+        return Cell(one.intervals.get(column), Format(pattern, factor), text=exact(one, column))
 
     return cell
+
+
+def exact(one: Configuration, column: str) -> str | None:
+    """What is written in place of an error that is none: a capped PSNR says nothing."""
+    return "exact" if column in ("mse", "psnr") and one.mean("mse") == 0 else None
 
 
 def probe(one: Configuration) -> Cell:
@@ -126,21 +146,28 @@ def layers(one: Configuration) -> Cell:
     return Cell(encoder + (decoder or 0), text=f"{encoder} + {decoder}")
 
 
+def tone(one: Configuration) -> Tone:
+    """Of its name: references are quiet."""
+    return "quiet" if one.is_reference else ""
+
+
 def status(one: Configuration) -> Cell:
-    """`ok`, or why the first failed seed failed."""
-    return Cell(next((r.columns["status"] for r in one.results if not r.ok), "ok"))
+    """Why the first failed seed failed; blank where none did."""
+    return Cell(next((r.columns["status"] for r in one.results if not r.ok), None))
 
 
-RUN = Column("run", lambda one: Cell(one.name), is_text=True)
+RUN = Column("run", lambda one: Cell(one.name, card=one.card, tone=tone(one)), is_text=True)
+SHORT_RUN = RUN._replace(
+    cell=lambda one: Cell(one.name, text=one.short_name, card=one.card, tone=tone(one))
+)
 SEEDS = Column(
     "seeds",
     seeds,
     ["trained and measured this often; ", Code("any"), ": the seed changes nothing"],
 )
-LATENT = Column("latent", lambda one: Cell(one.latent), "floats per code")
-STATUS = Column(
-    "status", status, [Code("failed"), " with its reason, see the end of the report"], is_text=True
-)
+LATENT = Column("floats", lambda one: Cell(one.latent), "numbers per code")
+BYTES = Column("bytes", number("code_bytes", "{:,.0f}"), "one code, float32")
+STATUS = Column("status", status, [Code("failed"), " with its reason"], is_text=True)
 LAYERS = Column("layers", layers, "Linear and (transposed) convolution layers, encoder + decoder")
 PARAMS = Column(
     "params", number("num_params", "{:,.0f}"), "numbers in the parameters of both halves"
@@ -159,6 +186,7 @@ MSE = Column(
     "mean squared error over all elements of the test set, pixels in [0, 1], reconstruction "
     "clipped to [0, 1]",
 )
+MSE_1000 = Column("MSE x 1000", measured("mse", "{:.2f}", 1e3), "1000 times the MSE")
 PSNR = Column(
     "PSNR, dB",
     measured("psnr", "{:.2f}"),
@@ -169,6 +197,7 @@ ACCURACY = Column(
     measured("accuracy", "{:.2f}", 100),
     "test images whose class the vote of their nearest training codes gets right",
 )
+SHORT_ACCURACY = ACCURACY._replace(cell=measured("accuracy", "{:.1f}", 100))
 PROBE = Column(
     "linear probe, %",
     probe,

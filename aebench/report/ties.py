@@ -6,8 +6,9 @@ import numpy as np
 
 from aebench.evaluation.uncertainty import p_value, tied
 from aebench.report.configurations import Configuration
-from aebench.report.document import Span, Strong
+from aebench.report.document import Run, Span
 
+BOLD = "Bold: the best and what is tied with it (paired test, 5 %, Holm)"
 NAMED = 4  # of a tie group, more are counted
 SIZES = 8  # that a sentence goes through
 
@@ -90,8 +91,16 @@ def spread_out(by_size: Sequence[Sequence[Configuration]]) -> list[Sequence[Conf
 
 def in_words(group: Sequence[Configuration]) -> list[Span]:
     """`best a, tied with b`, the first in bold."""
-    first, *others = [one.name for one in group]
-    words: list[Span] = ["best ", Strong(first)]
+    first, *others = group
+    words: list[Span] = ["best ", Run(first.name, first.card, strong=True)]
     if len(others) > NAMED:
         return [*words, f", tied with {len(others)} others"]
-    return [*words, f", tied with {', '.join(others)}"] if others else words
+    return [*words, *(", tied with " if others else "", *names(others))]
+
+
+def names(ones: Sequence[Configuration]) -> list[Span]:
+    """`a, b`, each a link to its card."""
+    found: list[Span] = []
+    for one in ones:
+        found += [", " if found else "", Run(one.name, one.card)]
+    return found

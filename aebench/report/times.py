@@ -1,5 +1,6 @@
 """Times that may be compared: of one machine, taken while it had its cores."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -46,16 +47,20 @@ class Times:
             and not is_contended(row, column, kind)
         )
 
-    def cell(self, column: str, kind: str, pattern: str, factor: float = 1) -> CellOf:
-        """A time with its interval; of another machine with its letter, contended ones so named."""
-        written = Format(pattern, factor, "{:,.2g}")
+    def cell(self, column: str, kind: str, factor: float = 1) -> CellOf:
+        """A time with its interval; of another machine with its letter, contended ones so named.
+
+        All with as many decimals, which the smallest of them asks for.
+        """
+        every = [row[column] * factor for row in self.rows if row.get(column)]
+        written = Format(digits(every), factor)
 
         def cell(one: Configuration) -> Cell:
             values = one.values(column)
             for machine in self.machines[kind]:
                 rows = [r.columns for r in one.ok if self.clean(r.columns, column, kind, machine)]
                 if rows:
-                    after = [spread_of_epochs(rows)] if kind == "epoch" else []
+                    after = [spread_of_epochs(rows, written)] if column == "epoch_seconds" else []
                     after += [f" (n = {len(rows)})"] if len(rows) < len(values) else []
                     first = machine == self.machines[kind][0]
                     after += [] if first else [self.letter(kind, machine)]
@@ -72,13 +77,22 @@ class Times:
         """The time of an epoch."""
         return Column(
             "epoch, s",
-            self.cell("epoch_seconds", "epoch", "{:.3g}"),
+            self.cell("epoch_seconds", "epoch"),
             [
                 "optimizer loop alone, median over epochs without the first; ± 95 % over seeds; "
                 "MAD: of one seed, the median absolute deviation of its epochs; ",
                 Code("*"),
                 " a single epoch; blank without gradient training",
             ],
+        )
+
+    @property
+    def training(self) -> Column:
+        """The time of the whole training."""
+        return Column(
+            "training, s",
+            self.cell("train_seconds", "epoch"),
+            "the whole of it: a fit, every epoch",
         )
 
     @property
@@ -146,11 +160,20 @@ def again(stages: Sequence[str]) -> str:
     return " \\\n    ".join(["dvc repro -s -f", *lines]) + f" && dvc repro{rest}"
 
 
-def spread_of_epochs(rows: Sequence[Columns]) -> str:
+def digits(values: Sequence[float]) -> str:
+    """A pattern with the decimals that show three digits of the smallest value: at most five.
+
+    What is below a hundredth of the largest value does not ask for more.
+    """
+    least = min((value for value in values if value > max(values) / 100), default=1)
+    return f"{{:,.{min(5, max(0, 2 - math.floor(math.log10(least))))}f}}"
+
+
+def spread_of_epochs(rows: Sequence[Columns], written: Format) -> str:
     """What is added to the time of an epoch: a star for a single one, of one seed their spread."""
     if rows[0].get("epochs_timed") == 1:
         return "*"
-    return "" if rows[1:] else f" (MAD {rows[0]['epoch_seconds_mad']:.1g})"
+    return "" if rows[1:] else f" (MAD {written.written(rows[0]['epoch_seconds_mad'])})"
 
 
 def machine_of(row: Columns, kind: str) -> str:

@@ -1,0 +1,128 @@
+"""All runs in one table: a short one to read, and the whole of it by question."""
+
+from collections.abc import Sequence
+
+from aebench.report.configurations import Configuration, best_and_references, of_all
+from aebench.report.document import (
+    Block,
+    Cell,
+    Note,
+    ResultsTable,
+    Section,
+    Table,
+)
+from aebench.report.findings import Findings
+from aebench.report.tables import (
+    ACCURACY,
+    LATENT,
+    LAYERS,
+    MACS,
+    MSE,
+    MSE_1000,
+    PARAMS,
+    PROBE,
+    PSNR,
+    RUN,
+    SEEDS,
+    SHORT_ACCURACY,
+    SHORT_RUN,
+    SIZE,
+    STATUS,
+    Column,
+    notes,
+    table,
+)
+from aebench.report.ties import BOLD
+
+KEEPS, COSTS, SEARCH = "what it keeps", "what it costs", "what search costs"
+ROWS = 100  # of the short table
+
+
+def overview(found: Findings) -> Section:
+    """The section with both tables; what is to be known of the models under them."""
+    every = found.configurations
+    shown = best_and_references(every, ROWS) if len(every) > ROWS else every
+    blocks: list[Block] = [ResultsTable(short(found, shown), whole(found))]
+    words = f"Under each size: the reference of it, then the runs. {BOLD}.{of_all(shown, every)}"
+    return Section("Results", [*blocks, Note(words), *notes(found.configurations)])
+
+
+def short(found: Findings, shown: Sequence[Configuration]) -> Table:
+    """At most seven columns, by size: PCA of each first, then other references, then the runs."""
+    sizes: dict[tuple[float, str], list[Configuration]] = {}
+    for one in shown:
+        sizes.setdefault(size(one), []).append(one)
+    skill, gain = found.baselines.columns
+    rows: list[list[Cell]] = []
+    columns = [SHORT_RUN, PARAMS, found.times.epoch, SHORT_ACCURACY, gain, MSE_1000, skill]
+    shape = table(columns, shown)
+    kept = [c for c in columns if c.header in {header.name for header in shape.headers}]
+    for key in sorted(sizes):
+        ones = sorted(sizes[key], key=lambda one: (not one.is_pca, not one.is_reference))
+        if len(sizes) > 1:
+            rows.append([Cell(key[1])])
+        bold = strong(found, ones, kept)
+        rows += [cells(one, bold) for one in ones]
+    return Table(shape.headers, rows)
+
+
+def cells(one: Configuration, columns: Sequence[Column]) -> list[Cell]:
+    """A row of the short table, which says of a failed run that it is one."""
+    failed = Cell(text="failed", tone="bad")
+    is_told = SHORT_ACCURACY.header
+    return [failed if not one.ok and c.header == is_told else c.cell(one) for c in columns]
+
+
+def strong(
+    found: Findings, ones: Sequence[Configuration], columns: Sequence[Column]
+) -> list[Column]:
+    """The columns with the best of these, and their ties, in bold."""
+    groups = found.ties.best_by_size(ones)
+    best = {
+        SHORT_ACCURACY.header: [
+            *found.ties.best(ones, "accuracy"),
+            *found.ties.best_unlabelled(ones),
+        ],
+        MSE_1000.header: [one for group in groups for one in group],
+    }
+    return [column.strong(best.get(column.header, [])) for column in columns]
+
+
+def size(one: Configuration) -> tuple[float, str]:
+    """Bytes of a code, and what a title says of them."""
+    floats = one.latent
+    if floats is None:  # it failed before anybody counted
+        return float("inf"), "size not known"
+    what = "float" if floats == 1 else "floats"
+    return 4 * floats, f"{floats:,} {what}, {4 * floats:,} bytes"
+
+
+def whole(found: Findings) -> Table:
+    """Every figure of every run; its headers say which question each answers."""
+    skill, gain = found.baselines.columns
+    keeps = [ACCURACY, gain, PROBE, MSE, skill, PSNR]
+    costs = [LAYERS, PARAMS, SIZE, MACS, found.times.epoch, found.times.training]
+    seeds = [SEEDS] if any(len(one.results) > 1 for one in found.configurations) else []
+    columns = [
+        RUN,
+        *seeds,
+        LATENT,
+        *(column.of_group(KEEPS) for column in keeps),
+        *(column.of_group(COSTS) for column in costs),
+        *(column.of_group(SEARCH) for column in found.costs.columns.values()),
+        STATUS,
+    ]
+    return table(columns, found.configurations)
+
+
+def by_question(found: Findings) -> list[Section]:
+    """The whole table as one for each group of its columns."""
+    everything = whole(found)
+    groups = dict.fromkeys(header.group for header in everything.headers if header.group)
+    sections = []
+    for group in groups:
+        places = [i for i, h in enumerate(everything.headers) if h.group in ("", group)]
+        headers = [everything.headers[place] for place in places]
+        cells = [[row[place] for place in places] for row in everything.cells]
+        sections.append(Section(f"All runs: {group}", [Table(headers, cells)]))
+    return sections
