@@ -19,6 +19,8 @@ from aebench.report.document import (
     Link,
     Note,
     Paragraph,
+    ResultsTable,
+    Run,
     Section,
     Strong,
     Table,
@@ -128,7 +130,7 @@ def test_document_is_written_block_by_block():
         "| run   |      accuracy, % |\n"
         "|:------|-----------------:|\n"
         "| mlp   | **50.00 ± 1.00** |\n\n"
-        "<sub>**accuracy, %**: right `*`.</sub>\n\n<sub>small</sub>\n\n"
+        "<sub>small</sub>\n\n"
         "```sh\ndvc repro\n```\n\nsee [there](#where-it-is)\n"
     )
 
@@ -146,6 +148,20 @@ def test_cells_keep_their_values_and_are_written_by_their_formats():
     assert Format("{:.2f}", 100).written(Interval(0.347, 0.0093, 0.0094)) == "34.70 ± 0.94"
     assert words(Cell()) == "" and words(Cell(7)) == "7" and words(Cell(7, text="any")) == "any"
     assert spans(["a", "", "b", Code("c"), "d"]) == ["ab", Code("c"), "d"]
+
+
+def test_a_title_across_all_columns_and_the_order_of_a_document():
+    headers = [Header("run", is_text=True), Header("a")]
+    table = Table(headers, [[Cell("32 floats")], [Cell("mlp", card="run-mlp"), Cell(1)]])
+    whole = Table([*headers, Header("b", group="cost")], [[Cell("mlp"), Cell(1), Cell(2)]])
+    said = [Run("cnn", "run-cnn", strong=True), " and ", Run("mlp", "run-mlp")]
+    sections = [Section("Results", [ResultsTable(table, whole), Paragraph(said)])]
+    last = [Section("Look up", [Note("x")])]
+    assert markdown(Document("T", [], sections, "1 run", last)) == (
+        "# T\n\n1 run\n\n## Results\n\n"
+        "| run         |   a |\n|:------------|----:|\n| *32 floats* |     |\n| mlp         |   1 |"
+        "\n\n**cnn** and mlp\n\n## Appendix\n\n### Look up\n\n<sub>x</sub>\n"
+    )
 
 
 def test_fence_is_longer_than_what_stands_between():
@@ -186,11 +202,13 @@ def test_nasty_names_keep_every_table_whole(nasty):
             column += 1
         elif token.type == "tr_close":
             shapes[-1].append(column)
+    sections = [*nasty.document.sections, *nasty.document.appendix]
+    blocks = [block for found in sections for block in found.blocks]
+    tables = [block.short if isinstance(block, ResultsTable) else block for block in blocks]
     wanted = [
-        [len(block.headers)] * (1 + len(block.cells))
-        for found in nasty.document.sections
-        for block in found.blocks
-        if isinstance(block, Table)
+        [len(table.headers)] * (1 + len(table.cells))
+        for table in tables
+        if isinstance(table, Table)
     ]
     assert shapes == wanted and len(shapes) > 10
     names = {text.strip() for text in read_all(tokens)}
