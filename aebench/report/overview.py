@@ -93,6 +93,8 @@ def size(one: Configuration) -> tuple[float, str]:
     floats = one.latent
     if floats is None:  # it failed before anybody counted
         return float("inf"), "size not known"
+    if one.is_pixels:
+        return 4 * floats, f"raw pixels, {floats:,} bytes as uint8"
     what = "float" if floats == 1 else "floats"
     return 4 * floats, f"{floats:,} {what}, {4 * floats:,} bytes"
 

@@ -49,7 +49,9 @@ def of_trade_off(found: Findings, best: Configuration) -> Text:
         f"{name} {percent(one)}{'' if p < LEAST else ' (not told apart)'}"
         for (name, one), p in zip(others.items(), adjusted, strict=True)
     ]
-    said.append(f"chance {PERCENT.written(found.chance)} %")
+    is_even = found.chance * len(found.results.data.classes) < 1.005
+    guess = "chance" if is_even else "always the commonest class"
+    said.append(f"{guess} {PERCENT.written(found.chance)} %")
     alone = len(found.coded) == 1
     return [
         Strong("The only codes" if alone else "Best trade-off"),
@@ -74,8 +76,7 @@ def of_ties(found: Findings, best: Configuration, tied: Sequence[Configuration])
     """What ties with it, who is above it with labels, and the lowest error of each size."""
     text: list[Span] = []
     if tied:
-        rest = f" and {len(tied) - NAMED} others" if len(tied) > NAMED else ""
-        text += ["Tied with it in accuracy: ", *names(tied[:NAMED]), f"{rest}. "]
+        text += ["Tied with it in accuracy: ", *names(tied, NAMED), ". "]
     elif len(found.coded) > 1:
         text.append("Nothing is tied with it in accuracy. ")
     labelled = [one for one in found.coded if one.saw_labels]
@@ -88,7 +89,7 @@ def of_ties(found: Findings, best: Configuration, tied: Sequence[Configuration])
         text.append(f"with {group[0].latent} floats ")
         text.append(Run(group[0].name, group[0].card, strong=True))
         if group[1:]:
-            text += [" (tied: ", *names(group[1 : 1 + NAMED]), ")"]
+            text += [" (tied: ", *names(group[1:], NAMED), ")"]
     return [*text, "." if groups else ""]
 
 

@@ -98,9 +98,11 @@ def in_words(group: Sequence[Configuration]) -> list[Span]:
     return [*words, *(", tied with " if others else "", *names(others))]
 
 
-def names(ones: Sequence[Configuration]) -> list[Span]:
-    """`a, b`, each a link to its card."""
+def names(ones: Sequence[Configuration], limit: int | None = None) -> list[Span]:
+    """`a, b`, each a link to its card; of many the first, and how many others there are."""
+    shown = ones if limit is None or len(ones) <= limit + 1 else ones[:limit]
     found: list[Span] = []
-    for one in ones:
+    for one in shown:
         found += [", " if found else "", Run(one.name, one.card)]
-    return found
+    left = len(ones) - len(shown)
+    return [*found, f" and {left} others"] if left else found
