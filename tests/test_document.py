@@ -136,9 +136,9 @@ def test_document_is_written_block_by_block():
 
 
 def test_cells_keep_their_values_and_are_written_by_their_formats():
-    wide = Format("{:+.1f}", 100, "{:.2g}")
+    wide = Format("{:+.1f}", 100, narrow=True)
     assert wide.written(Interval(0.05, 0.001, 0.001)) == "+5.0 ± 0.1"
-    assert wide.written(Interval(0.05, 1.5, 1.5)) == "+5.0 ± 150.0"  # two digits would be 1.5e+02
+    assert wide.written(Interval(0.05, 0.003, 0.02)) == "+5.0 ± 2.0"
     assert wide.written(Interval(0.05)) == wide.written(0.05) == "+5.0"
     ends = Format("{:.1f}", 100)
     assert ends.written(Interval(0.99, 0.0121, 0.0068)) == "99.0 +0.7 -1.2"

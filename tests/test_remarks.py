@@ -78,7 +78,7 @@ def test_encoder_alone_is_blank_without_a_decoder_and_ranked_as_others(seeds):
     row = cells(architectures(found))["simclr"]
     assert all(words(row[column]) == "" for column in RECONSTRUCTED)
     assert words(row["layers"]) == "3 + 0"
-    assert row["vs PCA, points"].value.mean > 0.3
+    assert row["over PCA"].value.mean > 0.3
     assert short(found.document)["simclr"]["accuracy, %"].strong
     said = words(architectures(found))
     assert "simclr: an encoder alone: what needs a reconstruction is blank." in said
@@ -164,7 +164,7 @@ def test_a_study_of_encoders_alone_is_drawn_beside_those_that_decode():
 def test_pca_without_a_decoder_is_not_called_exact():
     found = report([made(), alone("linear", baseline="pca", depth=None, train=False)])
     row = cells(architectures(found))["mlp"]
-    assert "MSE vs PCA, %" not in row and row["vs PCA, points"].value.mean < 0
+    assert "MSE vs PCA, %" not in row and row["over PCA"].value.mean < 0
     assert rows(found)[0]["mse_skill_score"] == ""
 
 
@@ -205,7 +205,7 @@ def test_weights_of_elsewhere_are_said_and_no_untrained_reference():
     assert f"more: began with {file}." in said
     assert f"as-is: the weights of {file}, scored as they are." in said
     row = cells(architectures(found))["as-is"]
-    assert row["vs PCA, points"].value.mean > 0.2 and row["MSE vs PCA, %"].value is not None
+    assert row["over PCA"].value.mean > 0.2 and row["MSE vs PCA, %"].value is not None
     blocks = section(found.document, "Caveats").blocks
     (block,) = [block for block in blocks if isinstance(block, CodeBlock)]
     runs = YAML(typ="safe", pure=True).load(block.code)

@@ -133,7 +133,7 @@ def test_skill_is_against_pca_of_the_same_size_and_negative_in_words(seeded):
 
 def test_skill_that_is_not_told_from_pca_and_exact_pca_are_said_so():
     unclear = report([made(accuracy=0.5), pca(accuracy=0.5)]).document
-    cell = cells(section(unclear, "Results"))["mlp"]["vs PCA, points"]
+    cell = cells(section(unclear, "Results"))["mlp"]["over PCA"]
     assert cell.tone == "" and cell.value.low < 0 < cell.value.high
     exact = report([made(), pca(mse=1e-9)])
     cell = cells(section(exact.document, "Results"))["mlp"]["MSE vs PCA, %"]

@@ -15,7 +15,7 @@ from aebench.report.results import Result, Results
 from aebench.report.tables import Column
 
 EXACT = 1e-5  # MSE of PCA below which a ratio to it says nothing
-SKILL = Format("{:+.1f}", 100)
+SKILL = Format("{:+.1f}", 100, narrow=True)
 TIMES = 1.5  # of PCA's MSE, from which on a percentage says less than how many times it is
 RUNS, NAME_LENGTH = 12, 60  # that are printed to be added, and of a name of theirs
 
@@ -74,9 +74,9 @@ class Baselines:
                 f"paired; from {TIMES} times PCA's on, how many times",
             ),
             Column(
-                "vs PCA, points",
+                "over PCA",
                 accuracy,
-                "the accuracy - that of PCA with as many floats, paired",
+                "the accuracy minus that of PCA with as many floats, in points, paired",
             ),
         )
 

@@ -17,7 +17,7 @@ from aebench.report.texts import named, short
 from aebench.workspace import sha256
 
 TITLES = {"latent": "Representation size", "depth": "Depth"}
-NARROW = 20  # characters of a name in a narrow table
+NARROW = 18  # characters of a name in a narrow table
 MEASURES = ("mse", "psnr", "accuracy")  # those of each image
 
 
@@ -41,9 +41,9 @@ class Configuration:
     @property
     def short_name(self) -> str:
         """The first name, cut where it is long, for tables that have to stay narrow."""
-        first = short(self.names[0], NARROW)
-        more = f" (+{len(self.names) - 1})" if self.names[1:] else ""
-        return first + more + (" (saw labels)" if self.saw_labels else "")
+        after = f" (+{len(self.names) - 1})" if self.names[1:] else ""
+        after += " (saw labels)" if self.saw_labels else ""
+        return short(self.names[0], max(NARROW - len(after), 8)) + after
 
     @property
     def card(self) -> str:

@@ -50,14 +50,14 @@ Text = str | Sequence[Span]
 
 
 class Format(NamedTuple):
-    """How a value is written: `pattern` of value * factor.
+    """How a value is written: `pattern` of value * factor, its interval in as many digits.
 
-    `spread`: the pattern of what follows ±, the same one where it is None.
+    `narrow`: an interval of unlike sides as ± the larger one.
     """
 
     pattern: str = "{}"
     factor: float = 1
-    spread: str | None = None
+    narrow: bool = False
 
     def written(self, value: Interval | float | str) -> str:
         """`46.81 ± 0.98`; `98.47 +0.68 -1.21` to unlike sides; the mean alone without interval."""
@@ -70,16 +70,13 @@ class Format(NamedTuple):
             return mean
         below, above = self.distance(value.below), self.distance(value.above)
         smaller, larger = sorted((value.below, value.above))
-        if below == above or smaller >= ALIKE * larger:
+        if self.narrow or below == above or smaller >= ALIKE * larger:
             return f"{mean} ± {self.distance(larger)}"
         return f"{mean} +{above} -{below}"
 
     def distance(self, value: float) -> str:
         """How far an interval reaches."""
-        scaled = value * self.factor
-        # Two digits of 560 would be written 5.6e+02.
-        spread = self.spread if self.spread and scaled < 100 else self.pattern.replace("+", "")
-        return spread.format(scaled)
+        return self.pattern.replace("+", "").format(value * self.factor)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,10 @@ def overview(found: Findings) -> Section:
     every = found.configurations
     shown = best_and_references(every, ROWS) if len(every) > ROWS else every
     blocks: list[Block] = [ResultsTable(short(found, shown), whole(found))]
-    words = f"Under each size: the reference of it, then the runs. {BOLD}.{of_all(shown, every)}"
+    words = (
+        "By size of the code, 4 bytes a float; first what each size is held against. ± is an "
+        f"interval of 95 %, of unlike sides the larger one. {BOLD}.{of_all(shown, every)}"
+    )
     return Section("Results", [*blocks, Note(words), *notes(found.configurations)])
 
 
@@ -54,7 +57,7 @@ def short(found: Findings, shown: Sequence[Configuration]) -> Table:
         sizes.setdefault(size(one), []).append(one)
     skill, gain = found.baselines.columns
     rows: list[list[Cell]] = []
-    columns = [SHORT_RUN, PARAMS, found.times.epoch, SHORT_ACCURACY, gain, MSE_1000, skill]
+    columns = [SHORT_RUN, PARAMS, found.times.short_epoch, SHORT_ACCURACY, gain, MSE_1000, skill]
     shape = table(columns, shown)
     kept = [c for c in columns if c.header in {header.name for header in shape.headers}]
     for key in sorted(sizes):
@@ -89,14 +92,14 @@ def strong(
 
 
 def size(one: Configuration) -> tuple[float, str]:
-    """Bytes of a code, and what a title says of them."""
+    """Bytes of a code, and what a title says of its size."""
     floats = one.latent
     if floats is None:  # it failed before anybody counted
         return float("inf"), "size not known"
     if one.is_pixels:
-        return 4 * floats, f"raw pixels, {floats:,} bytes as uint8"
+        return 4 * floats, "raw pixels"
     what = "float" if floats == 1 else "floats"
-    return 4 * floats, f"{floats:,} {what}, {4 * floats:,} bytes"
+    return 4 * floats, f"{floats:,} {what}"
 
 
 def whole(found: Findings) -> Table:

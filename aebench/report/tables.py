@@ -107,11 +107,12 @@ def number(column: str, pattern: str, factor: float = 1) -> CellOf:
     return cell
 
 
-def measured(column: str, pattern: str, factor: float = 1) -> CellOf:
+def measured(column: str, pattern: str, factor: float = 1, narrow: bool = False) -> CellOf:
     """A cell with the interval over seeds and images; blank without the figure."""
 
     def cell(one: Configuration) -> Cell:
-        return Cell(one.intervals.get(column), Format(pattern, factor), text=exact(one, column))
+        written = Format(pattern, factor, narrow)
+        return Cell(one.intervals.get(column), written, text=exact(one, column))
 
     return cell
 
@@ -197,7 +198,7 @@ ACCURACY = Column(
     measured("accuracy", "{:.2f}", 100),
     "test images whose class the vote of their nearest training codes gets right",
 )
-SHORT_ACCURACY = ACCURACY._replace(cell=measured("accuracy", "{:.1f}", 100))
+SHORT_ACCURACY = ACCURACY._replace(cell=measured("accuracy", "{:.1f}", 100, True))
 PROBE = Column(
     "linear probe, %",
     probe,

@@ -47,27 +47,31 @@ class Times:
             and not is_contended(row, column, kind)
         )
 
-    def cell(self, column: str, kind: str, factor: float = 1) -> CellOf:
+    def cell(self, column: str, kind: str, narrow: bool = False) -> CellOf:
         """A time with its interval; of another machine with its letter, contended ones so named.
 
-        All with as many decimals, which the smallest of them asks for.
+        All with as many decimals, which the smallest of them asks for. `narrow`: without interval.
         """
-        every = [row[column] * factor for row in self.rows if row.get(column)]
-        written = Format(digits(every), factor)
+        written = Format(digits([row[column] for row in self.rows if row.get(column)]))
 
         def cell(one: Configuration) -> Cell:
             values = one.values(column)
             for machine in self.machines[kind]:
                 rows = [r.columns for r in one.ok if self.clean(r.columns, column, kind, machine)]
                 if rows:
+                    found = over_seeds([r[column] for r in rows])
+                    first = machine == self.machines[kind][0]
+                    letter = [] if first else [self.letter(kind, machine)]
+                    if narrow:
+                        return Cell(found.mean, written, after=letter)
                     after = [spread_of_epochs(rows, written)] if column == "epoch_seconds" else []
                     after += [f" (n = {len(rows)})"] if len(rows) < len(values) else []
-                    first = machine == self.machines[kind][0]
-                    after += [] if first else [self.letter(kind, machine)]
-                    return Cell(over_seeds([r[column] for r in rows]), written, after=after)
+                    return Cell(found, written, after=[*after, *letter])
             if not values:
                 return Cell()
-            mean = over_seeds(values)._replace(below=None, above=None)
+            mean = over_seeds(values).mean
+            if narrow:
+                return Cell(mean, text="contended")
             return Cell(mean, written, after=[" contended"])
 
         return cell
@@ -85,6 +89,11 @@ class Times:
                 " a single epoch; blank without gradient training",
             ],
         )
+
+    @property
+    def short_epoch(self) -> Column:
+        """The same without its spread."""
+        return self.epoch._replace(cell=self.cell("epoch_seconds", "epoch", narrow=True))
 
     @property
     def training(self) -> Column:
