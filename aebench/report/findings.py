@@ -19,15 +19,8 @@ class Findings:
         self.baselines = Baselines(self.configurations)
         self.ties = Ties()
         self.times = Times(results.results)
-        channels, height, width = results.data.shape
-        self.image_bytes = channels * height * width  # uint8
         self.costs = SearchCosts(
-            self.configurations,
-            self.baselines,
-            self.times,
-            self.ties,
-            results.data.num_train,
-            self.image_bytes,
+            self.configurations, self.baselines, self.times, self.ties, results.data
         )
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from aebench.evaluation.uncertainty import Interval, holm, over_seeds
+from aebench.records.prepare import DataRecord
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration
 from aebench.report.document import (
@@ -47,15 +48,15 @@ class SearchCosts:
         baselines: Baselines,
         times: Times,
         ties: Ties,
-        num_train: int,
-        image_bytes: int,
+        data: DataRecord,
     ) -> None:
         self.everything = everything
         self.baselines = baselines
         self.times = times
         self.ties = ties
-        self.num_train = num_train
-        self.image_bytes = image_bytes
+        self.num_train = data.num_train
+        channels, height, width = data.shape
+        self.image_bytes = channels * height * width  # uint8
 
     def timed(self, one: Configuration) -> list[Columns]:
         """The seeds whose times of encoding and searching may be compared."""

@@ -57,7 +57,7 @@ def of_trade_off(found: Findings, best: Configuration) -> Text:
         Strong("The only codes" if alone else "Best trade-off"),
         ": ",
         Run(best.name, best.card, strong=True),
-        f", {best.mean('code_bytes'):,.0f} bytes an image instead of {found.image_bytes:,}"
+        f", {best.mean('code_bytes'):,.0f} bytes an image instead of {found.costs.image_bytes:,}"
         f"{faster(found, best)}, finds the right class for {percent(best)} of the test images; "
         f"{', '.join(said)}.",
     ]
