@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from aebench.evaluation.uncertainty import (
+    difference,
     holm,
     interval,
     of_accuracies,
@@ -179,3 +180,13 @@ def test_tie_group_is_the_best_and_what_is_not_clearly_worse():
     assert tie_group([c + 1, a, b + 0.001], largest=False) in ([1, 2], [2, 1])
     assert tie_group([-c - 1, -a, -b - 0.5], largest=True) == [1]
     assert tie_group([a], largest=True) == [0]
+
+
+def test_the_interval_is_that_of_the_test():
+    random = np.random.default_rng(0)
+    one, other = random.random((3, 200)), random.random((2, 200)) + 0.02
+    found = difference(one, other)
+    assert found.mean == pytest.approx(one.mean() - other.mean())
+    assert found.holds_zero == (p_value(one, other) > 0.05)
+    shift = found.high  # one end at 0: p is exactly that of the interval
+    assert p_value(one - shift, other) == pytest.approx(0.05)

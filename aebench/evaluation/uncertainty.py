@@ -173,17 +173,24 @@ def p_value(one: np.ndarray, other: np.ndarray) -> float:
     Paired over the images, independent over the seeds: t = difference / its standard deviation,
     with the variances of `interval`.
     """
-    difference = one.mean(axis=0) - other.mean(axis=0)
-    mean = abs(float(difference.mean()))
-    sources = [
-        *of_mean(one.mean(axis=1)),
-        *of_mean(other.mean(axis=1)),
-        *of_mean(difference),
-    ]
+    mean = abs(float((one.mean(axis=0) - other.mean(axis=0)).mean()))
+    sources = of_difference(one, other)
     total = sum(source.value for source in sources)
     if total == 0:  # all images differ alike, and no variance is known: by the sign test
-        return 1.0 if mean == 0 else float(min(1.0, 2 * 0.5 ** len(difference)))
+        return 1.0 if mean == 0 else float(min(1.0, 2 * 0.5 ** one.shape[1]))
     return float(2 * special.stdtr(degrees_of_freedom(sources), -mean / total**0.5))
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> Interval:
+    """95 % interval of mean(one) - mean(other), of values as in `p_value`, and by its variances."""
+    half = half_width(of_difference(one, other))
+    return Interval(float((one.mean(axis=0) - other.mean(axis=0)).mean()), half, half)
+
+
+def of_difference(one: np.ndarray, other: np.ndarray) -> list[Variance]:
+    """The variance of mean(one) - mean(other): of the seeds of each, and of the shared images."""
+    images = one.mean(axis=0) - other.mean(axis=0)
+    return [*of_mean(one.mean(axis=1)), *of_mean(other.mean(axis=1)), *of_mean(images)]
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
