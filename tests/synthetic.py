@@ -43,6 +43,7 @@ class Made:
     source: str = ""
     worst: np.ndarray | None = None
     code_map: np.ndarray | None = None
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def original(self):

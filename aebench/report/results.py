@@ -65,6 +65,7 @@ class Result:
     source: str = ""  # the gathered folder that it is from; empty for the workspace's own
     worst: np.ndarray | None = None
     code_map: np.ndarray | None = None
+    code: dict[str, str] = field(default_factory=dict)  # `train plugin` -> its fingerprint
 
     @property
     def ok(self) -> bool:
@@ -199,6 +200,12 @@ def read_result(
         read_outcomes(folder, data, decodes) if ok else np.empty(0),
         read_examples(folder, data) if ok and decodes else None,
         f"{folder.parent.name}-{folder.name}",
+        code={
+            f"{stage} {kind}": found
+            for stage, plan in zip(PER_RUN, plans, strict=True)
+            for kind, found in plan["fingerprints"].items()
+            if found
+        },
     )
 
 
