@@ -34,11 +34,12 @@ UNCOUNTED = {
 
 # The modules of the functions that compute: a stage's key is of these and of what they import.
 COMPUTING = {
-    "prepare": ("aebench.datasets",),
+    "prepare": ("aebench.datasets", "aebench.images"),
     "train": ("aebench.models.training",),
     "closed form": ("aebench.models.closed_form",),  # train, without the optimizers
     "encode": (
         "aebench.models.encoding",
+        "aebench.evaluation.code_map",
         "aebench.evaluation.discrete",
         "aebench.evaluation.quality",
         "aebench.evaluation.quantise",

@@ -154,7 +154,11 @@ def run_plans(
     knn = Knn.model_validate(params.knn.model_dump() | run.knn)
     plans = (
         TrainPlan(**settings, train=train, weights=weights, fingerprints=code),
-        EncodePlan(**settings, fingerprints=plan.fingerprints("encode", plugin)),
+        EncodePlan(
+            **settings,
+            fingerprints=plan.fingerprints("encode", plugin),
+            first_seed=params.seeds[0],
+        ),
         KnnPlan(knn=knn, fingerprints=plan.fingerprints("knn")),
     )
     return {workspace.plan_path(name, s): p for s, p in zip(PER_RUN, plans, strict=True)}

@@ -27,9 +27,11 @@ from aebench.workspace import Workspace
 # The functions that compute. What they return is written down and not computed with.
 COMPUTING = {
     "aebench.datasets": ["prepared"],
+    "aebench.images": ["sprite"],
     "aebench.models.training": ["trained"],
     "aebench.models.closed_form": ["fitted"],
     "aebench.models.encoding": ["encoded", "decoding", "reconstruct"],
+    "aebench.evaluation.code_map": ["code_map"],
     "aebench.evaluation.discrete": ["code_bits"],
     "aebench.evaluation.quality": ["mse", "mean_psnr"],
     "aebench.evaluation.quantise": ["affine"],

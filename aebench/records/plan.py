@@ -85,6 +85,8 @@ class TrainPlan(ModelPlan):
 class EncodePlan(ModelPlan):
     """plan/<run>/encode.json."""
 
+    first_seed: int | None = None  # whose codes are mapped by t-SNE, too; None: of none
+
 
 class KnnPlan(Record):
     """plan/<run>/knn.json."""

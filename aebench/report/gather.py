@@ -10,7 +10,14 @@ from typing import Any
 from aebench.errors import AebenchError
 from aebench.records.plan import ReportPlan
 from aebench.records.prepare import DataRecord
-from aebench.report.results import Result, Results, equal, read_examples, read_result
+from aebench.report.results import (
+    Result,
+    Results,
+    equal,
+    read_examples,
+    read_result,
+    read_sprite,
+)
 from aebench.schema import RUN_NAME, Knn
 
 
@@ -39,6 +46,7 @@ def gather(folders: Sequence[Path]) -> Results:
     originals = (read_examples(place.folder, place.data) for place in alike)
     shown = next((found for found in originals if found is not None), None)
     found = Results(first, [], None, None, {}, [], [], shown)
+    found.sprite = next(sprites(same, found.hidden), None)
     for place in places:
         if place not in same:
             what = f"{place.data.dataset}, hash {place.data.data_hash[:12]}"
@@ -55,6 +63,16 @@ def gather(folders: Sequence[Path]) -> Results:
     found.seeds = sorted({result.seed for result in found.results})
     found.latent, found.depth, found.knn = defaults(places[0].plan, found.results)
     return found
+
+
+def sprites(places: Sequence[Place], hidden: list[str]) -> Iterator[bytes]:
+    """Those there are; `hidden` gets why others are not."""
+    for place in places:
+        try:
+            if content := read_sprite(place.folder, place.data):
+                yield content
+        except AebenchError as error:
+            hidden.append(f"the images of the maps{of(place.name)}: {error}")
 
 
 def places_of(folders: Sequence[Path]) -> list[Place]:

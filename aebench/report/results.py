@@ -1,5 +1,6 @@
 """The results of runs, read once: what a report is made of."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from aebench.errors import AebenchError, first_line
+from aebench.images import tile
 from aebench.records.chain import chain_fault
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
 from aebench.records.plan import ReportPlan, settings
-from aebench.records.prepare import DataRecord
+from aebench.records.prepare import SPRITE_COLUMNS, DataRecord
 from aebench.records.record import column_names, scalars
 from aebench.records.train import TrainRecord, epoch_figures
 from aebench.schema import Recipe
@@ -39,6 +41,8 @@ FIRST = (
 TIMED = {"train": "epoch", "encode": "encode", "knn": "knn"}  # stage -> what its time is of
 OUTCOME = [("label", np.int64), ("prediction", np.int64), ("squared_error", np.float32)]
 EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
+WORST = 10  # images, at most
+MAPS = (1, 2)  # by PCA; by t-SNE, too
 
 
 @dataclass
@@ -90,14 +94,19 @@ class Results:
     sprite: bytes | None = None  # WebP: the mapped test images, SPRITE_COLUMNS side by side
 
 
-def load_array(path: Path, length: int) -> np.ndarray:
-    """The file's array, with so many rows. AebenchError where it is not there or not whole."""
+def whole_array(path: Path) -> np.ndarray:
+    """The file's array. AebenchError where it is not there or not whole."""
     if not path.is_file():
         raise AebenchError(f"{path.name} is not there")
     try:
-        found = np.load(path)
+        return np.load(path)
     except (ValueError, EOFError) as error:
         raise AebenchError(f"{path.name} is not whole ({first_line(error)})") from None
+
+
+def load_array(path: Path, length: int) -> np.ndarray:
+    """`whole_array` of so many rows. AebenchError for another number."""
+    found = whole_array(path)
     if len(found) != length:
         raise AebenchError(f"{path.name} is of {len(found)} images, not of {length}")
     return found
@@ -137,6 +146,50 @@ def read_examples(folder: Path, data: DataRecord) -> np.ndarray | None:
     return load_array(path, len(data.examples)) if path else None
 
 
+def read_worst(folder: Path, data: DataRecord) -> np.ndarray | None:
+    """Result.worst; None of an earlier version. AebenchError for what no stage writes."""
+    path = folder / "worst.npy"
+    if not path.is_file():
+        return None
+    found = whole_array(path)
+    if found.dtype != np.uint8 or found.shape != (2, min(WORST, data.num_test), *data.shape):
+        raise AebenchError(f"worst.npy holds {found.dtype} {found.shape}, no pairs of test images")
+    return found
+
+
+def read_code_map(folder: Path, data: DataRecord) -> np.ndarray | None:
+    """Result.code_map; None of an earlier version. AebenchError for what no stage writes."""
+    path = folder / "code_map.npy"
+    if not path.is_file():
+        return None
+    found, count = whole_array(path), len(data.mapped)
+    if found.dtype != np.uint8 or found.shape not in [(maps, count, 2) for maps in MAPS]:
+        raise AebenchError(
+            f"code_map.npy holds {found.dtype} {found.shape}, no places of {count} images"
+        )
+    return found
+
+
+def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
+    """Results.sprite; None of an earlier version. AebenchError where it is another picture."""
+    from PIL import Image
+
+    path = folder / "sprite.webp"
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    height, width = tile(*data.shape[1:])
+    size = SPRITE_COLUMNS * width, -(-len(data.mapped) // SPRITE_COLUMNS) * height
+    try:
+        with Image.open(io.BytesIO(content), formats=["WebP"]) as picture:
+            picture.load()
+    except (OSError, ValueError) as error:
+        raise AebenchError(f"sprite.webp is not whole ({first_line(error)})") from None
+    if picture.size != size:
+        raise AebenchError(f"sprite.webp is of {picture.size} pixels, not of {size}")
+    return content
+
+
 def read_results(workspace: Workspace) -> Results:
     """What the workspace's plan/report.json names. AebenchError without a plan or images."""
     plan = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
@@ -153,6 +206,10 @@ def read_results(workspace: Workspace) -> Results:
         plan.seeds,
         read_examples(workspace.results, data),
     )
+    try:
+        found.sprite = read_sprite(workspace.results, data)
+    except AebenchError as error:
+        found.hidden.append(f"the images of the maps: {error}; run `dvc repro`")
     for run in plan.runs:
         for seed in plan.seeds:
             try:
@@ -188,7 +245,11 @@ def read_result(
     columns = row(folder, data, train, encode, knn)
     ok = columns["status"] == "ok"
     decodes = encode.mse is not None
-    plans = [plan.model_dump(mode="json") for plan in (train.plan, encode.plan, knn.plan)]
+    # Whether its codes are mapped twice is no setting: others have other first seeds.
+    plans = [
+        plan.model_dump(mode="json", exclude={"first_seed"})
+        for plan in (train.plan, encode.plan, knn.plan)
+    ]
     return Result(
         columns["run"],
         columns["seed"],
@@ -206,6 +267,8 @@ def read_result(
             for kind, found in plan["fingerprints"].items()
             if found
         },
+        worst=read_worst(folder, data) if ok and decodes else None,
+        code_map=read_code_map(folder, data) if ok else None,
     )
 
 

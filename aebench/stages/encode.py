@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from aebench.records.prepare import Prepared
 
 SPLITS = ("train", "test")
+ARRAYS = ("squared_errors", "examples", "worst", "code_map")  # for the report
+WORST = 10  # test images with the largest errors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,9 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
     runs/<run>/<seed>/{train,test}_codes.npy float32 (N, latent): no rows where the codes are the
     pixels themselves, no bytes at all for a failed run. results/<run>/<seed>/squared_errors.npy
     float32 (N_test,): the mean over the elements of each test image; examples.npy uint8
-    (n, C, H, W): neither has rows where there is no decoder; and encode.json.
+    (n, C, H, W); worst.npy uint8 (2, n, C, H, W), the test images with the largest errors and their
+    reconstructions: none of the three has rows where there is no decoder; code_map.npy uint8
+    (m, n, 2), see `code_map`, of the mapped test images; and encode.json.
     """
     import torch
 
@@ -93,8 +97,7 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
 def out_paths(workspace: Workspace, run: str, seed: int) -> dict[str, Any]:
     """Split or name -> the array that is written."""
     codes = {split: workspace.run_path(run, seed, f"{split}_codes.npy") for split in SPLITS}
-    names = ("squared_errors", "examples")
-    return codes | {name: workspace.result_path(run, seed, f"{name}.npy") for name in names}
+    return codes | {name: workspace.result_path(run, seed, f"{name}.npy") for name in ARRAYS}
 
 
 def computed(
@@ -104,6 +107,7 @@ def computed(
     import numpy as np
     import torch
 
+    from aebench.evaluation.code_map import code_map
     from aebench.evaluation.discrete import code_bits
     from aebench.models.encoding import decoding, encoded
     from aebench.models.weights import read_weights
@@ -127,6 +131,8 @@ def computed(
     with contextlib.chdir(os.curdir):
         autoencoder = decoding(model, plan.build, stored)
         quality, arrays = decoded(autoencoder, result.codes, images["test"], meta.examples)
+    mapped = result.codes["test"][meta.mapped].numpy()
+    arrays["code_map"] = code_map(mapped, neighbours=seed == plan.first_seed)
     for name, array in arrays.items():
         np.save(outs.open(paths[name]), array)
     return {
@@ -155,10 +161,14 @@ def decoded(
 
     errors, pictures = reconstruct(autoencoder, codes["test"], images, examples)
     arrays = {"squared_errors": errors, "examples": pictures}
-    if autoencoder.decoder is None:
-        return {}, arrays
     if not np.isfinite(errors).all():
         raise Failure("the reconstructions are not finite")
+    worst = np.argsort(-errors, kind="stable")[:WORST]
+    originals = images[worst]
+    _, pictures = reconstruct(autoencoder, codes["test"][worst], originals, range(len(worst)))
+    arrays["worst"] = np.stack([originals.numpy(), pictures])
+    if autoencoder.decoder is None:
+        return {}, arrays
     figures = {"mse": mse(errors), "psnr": mean_psnr(errors)}
     eight = affine(in_blocks(codes["train"]))
     try:

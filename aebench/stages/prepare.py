@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
 from aebench.records.plan import DataPlan, KnnPlan
-from aebench.records.prepare import DataRecord, Duplicates, Prepared
+from aebench.records.prepare import SPRITE_COLUMNS, DataRecord, Duplicates, Prepared
 from aebench.workspace import (
     Outs,
     Workspace,
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 def prepare(workspace: Workspace) -> None:
     """Write data/prepared/{train,test}_{images,labels}.npy and meta.json, and results/.
 
-    results/data.json and examples.npy, uint8 (n, C, H, W): the test images that the report shows.
-    data/prepared holds content only (no name, source or time), so the same images from another
-    source cost no training.
+    results/data.json; examples.npy, uint8 (n, C, H, W): the test images that the report shows; and
+    sprite.webp: those of the maps of the codes. data/prepared holds content only (no name, source
+    or time), so the same images from another source cost no training.
     """
     import numpy as np
 
     from aebench.datasets import prepared
+    from aebench.images import sprite
     from aebench.plugins import load_plugin
     from aebench.provenance import Clock
 
@@ -62,6 +63,8 @@ def prepare(workspace: Workspace) -> None:
     save(workspace, images, meta)
     with Outs() as outs:
         np.save(outs.open(workspace.results / "examples.npy"), test[images.examples])
+        mapped = sprite(test[meta.mapped], SPRITE_COLUMNS)
+        outs.write(workspace.results / "sprite.webp", mapped)
         record = DataRecord(
             **meta.model_dump(exclude={"format"}),
             plan_hash=plan_hash,
