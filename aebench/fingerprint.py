@@ -34,7 +34,7 @@ UNCOUNTED = {
 
 # The modules of the functions that compute: a stage's key is of these and of what they import.
 COMPUTING = {
-    "prepare": ("aebench.datasets", "aebench.images"),
+    "prepare": ("aebench.datasets", "aebench.sprite"),
     "train": ("aebench.models.training",),
     "closed form": ("aebench.models.closed_form",),  # train, without the optimizers
     "encode": (

@@ -25,10 +25,6 @@ BITS = (8, 10, 12, 14, 16)  # of sensors and file formats
 SMALLEST = 8  # pixels a side: the built-in architectures start there
 LFS = b"version https://git-lfs"
 AS_8_BITS = "save it with 8 bits a channel"
-LARGEST_TILE = 48  # pixels a side, of an image among others in one picture
-# WebP smooths over edges: 0.36 MB for 1,000 images of 32 x 32, lossless 1.7 MB. Smaller ones would
-# take the colours of their neighbours: 1,000 digits of 8 x 8 are 0.02 MB, of 16 x 16 x 3 0.5 MB.
-LARGEST_LOSSLESS = 16
 
 
 class Decoded(NamedTuple):
@@ -148,33 +144,6 @@ def convert(image: "Image", image_size: int | None, channels: int | None) -> "np
         image = image.convert("L" if channels == 1 else "RGB")
     array = pixels(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
-def tile(height: int, width: int) -> tuple[int, int]:
-    """The same of such an image in a sprite: scaled down until no side is above 48 pixels."""
-    scale = min(1, LARGEST_TILE / max(height, width))
-    return max(1, round(scale * height)), max(1, round(scale * width))
-
-
-def sprite(images: "np.ndarray", columns: int) -> bytes:
-    """WebP of the images uint8 (n, C, H, W), so many side by side, row after row from the top left.
-
-    The last row is filled up with black.
-    """
-    from PIL import Image
-
-    height, width = tile(*images.shape[2:])
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height))
-    for place, image in enumerate(images):
-        picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        sheet.paste(picture, (place % columns * width, place // columns * height))
-    file = io.BytesIO()
-    lossless = max(height, width) <= LARGEST_LOSSLESS
-    sheet.save(file, "WebP", lossless=lossless, quality=85)
-    return file.getvalue()
 
 
 def pixels(image: "Image") -> Any:

@@ -285,7 +285,48 @@ def test_an_encoder_alone_has_all_but_reconstructions(workspace):
     assert found["encode_images_per_second"] > 0
     assert array(workspace, "alone", "squared_errors").shape == (0,)
     assert array(workspace, "alone", "examples").shape == (0, 1, 8, 8)
+    assert array(workspace, "alone", "worst").shape == (2, 0, 1, 8, 8)
     assert array(workspace, "alone", "test_codes").shape == (len(images(workspace)), 8)
+
+
+def test_the_worst_images_stand_beside_their_reconstructions(workspace):
+    encoded(workspace, "mlp")
+    errors, worst = array(workspace, "mlp", "squared_errors"), array(workspace, "mlp", "worst")
+    order = np.argsort(-errors, kind="stable")[:10]
+    assert (worst.dtype, worst.shape) == (np.uint8, (2, 10, 1, 8, 8))
+    assert (worst[0] == images(workspace)[order]).all()
+    again = np.square(worst[1] / 255 - worst[0] / 255).mean((1, 2, 3))
+    assert again == pytest.approx(errors[order], abs=0.005)  # of rounded pixels
+    assert errors[order[-1]] >= np.delete(errors, order).max()
+
+
+def test_equal_errors_keep_the_order_of_the_images(workspace):
+    encoded(workspace, "pixels")
+    worst = array(workspace, "pixels", "worst")
+    assert (worst[0] == worst[1]).all() and (worst[0] == images(workspace)[:10]).all()
+
+
+@pytest.mark.parametrize("run", ["mlp", "alone", "pixels"])
+def test_codes_have_places_of_the_first_seed_two(workspace, run):
+    encoded(workspace, run)
+    first = array(workspace, run, "code_map")
+    assert (first.dtype, first.shape) == (np.uint8, (2, 359, 2))
+    for stage in ("train", "encode"):
+        workspace.run("aebench", stage, run, "1")
+    second = np.load(workspace / f"results/{run}/1/code_map.npy")
+    assert second.shape == (1, 359, 2)
+    assert (second == first[:1]).all() == (run != "mlp")  # no seed matters to the others
+
+
+def test_equal_codes_have_one_place(workspace):
+    encoded(workspace, "signs")
+    assert (array(workspace, "signs", "code_map") == np.full((1, 359, 2), 128)).all()
+
+
+def test_a_failed_run_has_neither_images_nor_places(workspace):
+    assert encoded(workspace, "crowd")["status"].startswith("failed: ")
+    for name in ("worst", "code_map"):
+        assert (workspace / f"results/crowd/0/{name}.npy").stat().st_size == 0
 
 
 def column(values, dtype=np.float32):

@@ -530,6 +530,13 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     ),
     "the probe": ("evaluation/probe.py", "ITERATIONS = 1000", "ITERATIONS = 10", {"knn"}),
     "order of images": ("datasets.py", "(labels[i], hashes[i])", "hashes[i]", {"prepare"}),
+    "places of the codes": (
+        "evaluation/code_map.py",
+        "STEPS, FIRST_STEPS = 200",
+        "STEPS, FIRST_STEPS = 300",
+        {"encode"},
+    ),
+    "images in one picture": ("sprite.py", "LARGEST = 48", "LARGEST = 32", {"prepare", "report"}),
     "depth of grey": ("images.py", "values >> (bits", "values >> (1 + bits", {"prepare"}),
     "a study": ("report/studies.py", "sort_key\n", "sort_key as key\n", {"report"}),
 }

@@ -18,6 +18,7 @@ from aebench.records.knn import KnnRecord
 from aebench.records.train import TrainRecord
 from aebench.report.gather import gather
 from aebench.report.render import files
+from aebench.sprite import sprite
 
 hooks = []  # an audit hook cannot be taken away again
 sys.addaudithook(lambda event, arguments: [hook(event, arguments) for hook in hooks])
@@ -252,6 +253,81 @@ def test_errors_of_no_image_need_an_encoder_alone(copies, name):
     np.save(path, np.load(path)[:0])
     (hidden,) = gather(copies[:1]).hidden
     assert f"mlp, seed 0: {name} is of 0 images, not of" in hidden
+
+
+def with_pictures(folder, run, seed, maps=1):
+    """What later versions than that of the results write beside them."""
+    path = folder / f"results/{run}/{seed}"
+    np.save(path / "worst.npy", np.full((2, 10, 1, 8, 8), seed, np.uint8))
+    np.save(path / "code_map.npy", np.full((maps, 359, 2), seed, np.uint8))
+    images = np.full((359, 1, 8, 8), seed, np.uint8)
+    (folder / "results/sprite.webp").write_bytes(sprite(images))
+
+
+def test_maps_worst_images_and_sprite_are_read_where_they_are(copies):
+    anna, ben = copies
+    only(anna, "mlp", 0)
+    only(ben, "mlp", 1)
+    with_pictures(ben, "mlp", 1, maps=2)
+    found = gather(copies)
+    assert not [line for line in found.hidden if "no result" not in line]
+    old, new = found.results
+    assert old.worst is None and old.code_map is None
+    assert new.worst.shape == (2, 10, 1, 8, 8) and new.code_map.shape == (2, 359, 2)
+    assert found.sprite == (ben / "results/sprite.webp").read_bytes()
+    edit(ben / "results/data.json", data_hash="f" * 64)
+    assert gather(copies).sprite is None
+    assert files(found)["report.md"]
+
+
+def test_other_first_seeds_are_no_other_configuration(copies):
+    for folder, seed in zip(copies, (0, 1), strict=True):
+        as_now(folder)
+        shutil.rmtree(folder / "plan")
+        only(folder, "mlp", seed)
+        path = folder / f"results/mlp/{seed}/encode.json"
+        edit(path, plan=json.loads(path.read_text())["plan"] | {"first_seed": seed})
+    found = gather(copies)
+    assert [(one.run, one.seed) for one in found.results] == [("mlp", 0), ("mlp", 1)]
+    assert len({one.key for one in found.results}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("worst", np.zeros((2, 10, 1, 8, 8)), "holds float64 (2, 10, 1, 8, 8), no pairs of test"),
+        ("worst", np.zeros((2, 10, 3, 8, 8), np.uint8), "holds uint8 (2, 10, 3, 8, 8), no pairs"),
+        ("worst", np.zeros((2, 0, 1, 8, 8), np.uint8), "holds uint8 (2, 0, 1, 8, 8), no pairs"),
+        ("worst", b"\x93NUMPY", "is not whole"),
+        ("code_map", np.zeros((1, 358, 2), np.uint8), "holds uint8 (1, 358, 2), no places of 359"),
+        ("code_map", np.zeros((3, 359, 2), np.uint8), "holds uint8 (3, 359, 2), no places of 359"),
+        ("code_map", np.zeros(()), "holds float64 (), no places of 359"),
+        ("code_map", b"", "is not whole"),
+    ],
+)
+def test_damaged_pictures_hide_their_row(copies, name, content, reason):
+    folder = copies[0]
+    with_pictures(folder, "mlp", 0)
+    path = folder / f"results/mlp/0/{name}.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    found = gather([folder])
+    (hidden,) = found.hidden
+    assert hidden.startswith(f"mlp, seed 0: {name}.npy {reason}") and len(found.results) == 19
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other"])
+def test_a_damaged_sprite_is_told(copies, damage):
+    with_pictures(copies[0], "mlp", 0)
+    path = copies[0] / "results/sprite.webp"
+    contents = {"cut": path.read_bytes()[:-20], "empty": b"", "text": b"RIFF 1234 WEBP"}
+    path.write_bytes(contents.get(damage, sprite(np.zeros((9, 1, 8, 8), np.uint8))))
+    found = gather(copies[:1])
+    (hidden,) = found.hidden
+    reason = "of (320, 8) pixels, not of (320, 72)" if damage == "other" else "not whole ("
+    assert hidden.startswith(f"the images of the maps: sprite.webp is {reason}")
+    assert found.sprite is None and len(found.results) == 20
+    with_pictures(copies[1], "mlp", 0)
+    assert gather(copies).sprite
 
 
 def test_other_data_is_not_mixed_in(copies):

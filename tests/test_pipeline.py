@@ -60,7 +60,9 @@ def test_pinning_one_run_moves_that_run(baseline):
 
 def test_another_seed_trains_only_that_seed(baseline):
     found = executed(baseline, "dvc", "exp", "run", "-S", "seeds=[0,1]")
-    assert found == {"plan", "report"} | stages(*RUNS, seed=1)
+    assert found == {"plan", "report"} | stages(*RUNS, seed=1)  # that is mapped once
+    maps = [np.load(baseline / f"results/mlp/{seed}/code_map.npy") for seed in (0, 1)]
+    assert [len(found) for found in maps] == [2, 1]
     assert "means of 2 seeds" in (baseline / "reports/report.md").read_text()
 
 

@@ -47,6 +47,51 @@ def test_digits(light):
     assert arrays["test_labels"][meta["examples"]].tolist() == list(range(10))
 
 
+def sprite(workspace):
+    picture = Image.open(workspace / "results/sprite.webp")
+    return np.asarray(picture.convert("RGB"))
+
+
+def test_small_images_stand_unblurred_in_one_picture(light):
+    _, arrays = prepared(light)
+    found = sprite(light)
+    assert found.shape == (9 * 8, 40 * 8, 3)
+    tiles = found[..., 0].reshape(9, 8, 40, 8).transpose(0, 2, 1, 3).reshape(360, 8, 8)
+    assert (tiles[:359] == arrays["test_images"][:, 0]).all() and not tiles[359].any()
+    assert (found == found[..., :1]).all()
+    before = (light / "results/sprite.webp").read_bytes()
+    light.run("aebench", "prepare")
+    assert (light / "results/sprite.webp").read_bytes() == before
+
+
+def test_large_images_are_scaled_down_in_one_picture(light, folder_data):
+    folder_data(sizes=((200, 100),), count=45)
+    _, arrays = prepared(light, dataset="pets")
+    found = sprite(light)
+    assert found.shape == (3 * 24, 40 * 48, 3)
+    tiles = found.reshape(3, 24, 40, 48, 3).transpose(0, 2, 4, 1, 3).reshape(120, 3, -1)
+    # Of 90 images; noise of 8 x 8 pixels, and what compression changes of it.
+    means = arrays["test_images"].mean((2, 3))
+    assert np.abs(tiles[:90].mean(2) - means).max() < 8 < np.ptp(means)
+    assert tiles[90:].max() < 30
+
+
+def test_of_many_images_a_thousand_are_in_the_picture(light):
+    (light / "plugins/mine.py").write_text(
+        "import numpy as np\nfrom aebench import hookimpl\n\n"
+        "def load(root):\n"
+        "    i = np.random.default_rng(0).integers(0, 256, (2500, 1, 8, 8), np.uint8)\n"
+        "    l = np.zeros(2500, np.int64)\n"
+        "    return dict(train=(i[:99], l[:99]), test=(i, l), classes=['a'])\n\n"
+        "@hookimpl\ndef register_datasets(register):\n    register('mine', load)\n"
+    )
+    _, arrays = prepared(light, dataset="mine")
+    found = sprite(light)
+    assert found.shape == (25 * 8, 40 * 8, 3)
+    last = arrays["test_images"][999 * 2500 // 1000, 0]
+    assert (found[-8:, -8:, 0] == last).all()
+
+
 def test_every_source_gives_one_data_hash(light, tmp_path):
     meta, arrays = prepared(light)
     for split in ("train", "test"):

@@ -27,7 +27,7 @@ from aebench.workspace import Workspace
 # The functions that compute. What they return is written down and not computed with.
 COMPUTING = {
     "aebench.datasets": ["prepared"],
-    "aebench.images": ["sprite"],
+    "aebench.sprite": ["sprite"],
     "aebench.models.training": ["trained"],
     "aebench.models.closed_form": ["fitted"],
     "aebench.models.encoding": ["encoded", "decoding", "reconstruct"],

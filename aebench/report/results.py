@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from aebench.errors import AebenchError, first_line
-from aebench.images import tile
 from aebench.records.chain import chain_fault
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
 from aebench.records.plan import ReportPlan, settings
-from aebench.records.prepare import SPRITE_COLUMNS, DataRecord
+from aebench.records.prepare import DataRecord
 from aebench.records.record import column_names, scalars
 from aebench.records.train import TrainRecord, epoch_figures
 from aebench.schema import Recipe
+from aebench.sprite import size
 from aebench.workspace import PER_RUN, Workspace
 
 Columns = dict[str, Any]  # a row of results.csv; None where there is no figure
@@ -177,16 +177,14 @@ def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
     path = folder / "sprite.webp"
     if not path.is_file():
         return None
-    content = path.read_bytes()
-    height, width = tile(*data.shape[1:])
-    size = SPRITE_COLUMNS * width, -(-len(data.mapped) // SPRITE_COLUMNS) * height
+    content, wanted = path.read_bytes(), size(len(data.mapped), *data.shape[1:])
     try:
         with Image.open(io.BytesIO(content), formats=["WebP"]) as picture:
             picture.load()
     except (OSError, ValueError) as error:
         raise AebenchError(f"sprite.webp is not whole ({first_line(error)})") from None
-    if picture.size != size:
-        raise AebenchError(f"sprite.webp is of {picture.size} pixels, not of {size}")
+    if picture.size != wanted:
+        raise AebenchError(f"sprite.webp is of {picture.size} pixels, not of {wanted}")
     return content
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
 from aebench.records.plan import DataPlan, KnnPlan
-from aebench.records.prepare import SPRITE_COLUMNS, DataRecord, Duplicates, Prepared
+from aebench.records.prepare import DataRecord, Duplicates, Prepared
 from aebench.workspace import (
     Outs,
     Workspace,
@@ -32,9 +32,9 @@ def prepare(workspace: Workspace) -> None:
     import numpy as np
 
     from aebench.datasets import prepared
-    from aebench.images import sprite
     from aebench.plugins import load_plugin
     from aebench.provenance import Clock
+    from aebench.sprite import sprite
 
     clock = Clock(workspace)
     plan_file = workspace.plan / "data.json"
@@ -63,8 +63,7 @@ def prepare(workspace: Workspace) -> None:
     save(workspace, images, meta)
     with Outs() as outs:
         np.save(outs.open(workspace.results / "examples.npy"), test[images.examples])
-        mapped = sprite(test[meta.mapped], SPRITE_COLUMNS)
-        outs.write(workspace.results / "sprite.webp", mapped)
+        outs.write(workspace.results / "sprite.webp", sprite(test[meta.mapped]))
         record = DataRecord(
             **meta.model_dump(exclude={"format"}),
             plan_hash=plan_hash,
