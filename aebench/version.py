@@ -75,9 +75,13 @@ def template() -> Path:
 
 
 def shipped() -> dict[str, bytes]:
-    """Name -> content of what is aebench's own in a workspace: dvc.yaml, plug-ins, their page."""
+    """Name -> content of what is aebench's own in a workspace.
+
+    dvc.yaml and its templates of plots, plug-ins, their page.
+    """
     folder = template()
     paths = [folder / name for name in ("dvc.yaml", "docs/plugins.md", "docs/zoo/params.yaml")]
+    paths += sorted((folder / ".dvc/plots").glob("*.json"))
     paths += sorted((folder / "plugins").rglob("*.py"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

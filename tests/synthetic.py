@@ -44,6 +44,7 @@ class Made:
     worst: np.ndarray | None = None
     code_map: np.ndarray | None = None
     code: dict[str, str] = field(default_factory=dict)
+    epoch_seconds: list[float] = field(default_factory=list)
 
     @property
     def original(self):

@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upgrade",
         action="store_true",
-        help="show how dvc.yaml, built-in plug-ins and docs differ from the installed version's, "
+        help="show how dvc.yaml, built-in plug-ins, docs and templates of plots differ from the "
+        "installed version's, "
         "and take over those that nobody changed",
     )
 
@@ -83,7 +84,7 @@ def told_in_a_line(root: Path) -> Iterator[None]:
 
 def make(root: Path) -> None:
     """Write what is missing, and say it."""
-    places = root / "plugins", root / "docs", root / "docs/zoo"
+    places = [root / name for name in ("plugins", "docs", "docs/zoo", ".dvc", ".dvc/plots")]
     for folder in (*root.parents[::-1], root, *places):
         if os.path.lexists(folder) and not folder.is_dir():
             raise AebenchError(f"{folder}: got a file, allowed: a folder; choose another name")

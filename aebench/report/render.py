@@ -24,7 +24,7 @@ from aebench.report.markdown import markdown
 from aebench.report.overview import by_question, overview
 from aebench.report.panel import panel, panel_table
 from aebench.report.results import Results
-from aebench.report.rows import metrics, results_csv
+from aebench.report.rows import headline, loss_csv, metrics, quality_csv, results_csv
 from aebench.report.studies import studies
 from aebench.report.summary import in_short
 from aebench.report.training import training
@@ -81,6 +81,9 @@ class Report(Findings):
         return {
             "results.csv": rows,
             "metrics.json": json_bytes(metrics(self.configurations)),
+            "headline.json": json_bytes(headline(self)),
+            "plots/loss.csv": loss_csv(self.results.results),
+            "plots/quality.csv": quality_csv(self.configurations),
             **pictures,
             "report.md": markdown(self.document).encode(),
         }
@@ -101,5 +104,5 @@ def definitions(sections: Sequence[Section]) -> list[Section]:
 
 
 def files(results: Results, experiment: str | None = None) -> dict[str, bytes]:
-    """Name below reports/ -> content: report.md, results.csv, metrics.json, figures/*.png."""
+    """Name below reports/ -> content: report.md, *.csv, *.json, figures/*.png, plots/*.csv."""
     return Report(results, experiment).files

@@ -70,6 +70,7 @@ class Result:
     worst: np.ndarray | None = None
     code_map: np.ndarray | None = None
     code: dict[str, str] = field(default_factory=dict)  # `train plugin` -> its fingerprint
+    epoch_seconds: list[float] = field(default_factory=list)  # of each epoch
 
     @property
     def ok(self) -> bool:
@@ -265,6 +266,7 @@ def read_result(
             for kind, found in plan["fingerprints"].items()
             if found
         },
+        epoch_seconds=train.all_epoch_seconds,
         worst=read_worst(folder, data) if ok and decodes else None,
         code_map=read_code_map(folder, data) if ok else None,
     )

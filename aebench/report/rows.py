@@ -1,17 +1,20 @@
-"""results.csv, a row per run and seed, and metrics.json, small and flat."""
+"""Files for programs: tables as CSV, and what DVC compares as JSON."""
 
 import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, zip_longest
 from typing import Any
 
 from aebench.evaluation.uncertainty import interval, of_accuracy
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import MEASURES, Configuration, measured
+from aebench.report.findings import Findings
 from aebench.report.results import Columns, Result
 from aebench.report.texts import whole
 
+SHOWN = ("accuracy", "mse")  # for DVC
 FORMULA = ("=", "+", "-", "@", "\t")
 
 
@@ -24,7 +27,11 @@ def results_csv(
         result.columns | image_intervals(result) | baselines.of_result(result, by_key[result.key])
         for result in results
     ]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return written(list(dict.fromkeys(column for row in rows for column in row)), rows)
+
+
+def written(columns: Sequence[str], rows: Iterable[Columns]) -> bytes:
+    """CSV in UTF-8; blank where a value is None."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -52,6 +59,50 @@ def image_intervals(result: Result) -> Columns:
     return halves | dict(zip(ends, (accuracy.low, accuracy.high), strict=True))
 
 
+def loss_csv(results: Iterable[Result]) -> bytes:
+    """A row per run, seed and epoch: the mean loss, and the seconds of training until then."""
+    rows: list[Columns] = []
+    for result in results:
+        times = accumulate(result.epoch_seconds)
+        for epoch, (loss, seconds) in enumerate(zip_longest(result.losses, times), 1):
+            place = {"run": result.run, "seed": result.seed, "epoch": epoch}
+            rows.append(place | {"seconds": seconds, "loss": loss})
+    return written(("run", "seed", "epoch", "seconds", "loss"), rows)
+
+
+def quality_csv(everything: Iterable[Configuration]) -> bytes:
+    """A row per run that did not fail: accuracy (0 to 1) and MSE with the ends of their intervals.
+
+    Blank is the MSE of an encoder alone.
+    """
+    rows: list[Columns] = []
+    for one in everything:
+        figures: Columns = {}
+        for column in SHOWN:
+            found = one.intervals.get(column) if one.ok else None
+            ends = (found.mean, found.low, found.high) if found else (None,) * 3
+            figures |= dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
+        rows += [{"run": name} | figures for name in one.names if one.ok]
+    columns = [f"{column}{end}" for column in SHOWN for end in ("", "_low", "_high")]
+    return written(["run", *columns], rows)
+
+
+def headline(found: Findings) -> dict[str, float | None]:
+    """For `dvc exp show`, a few figures of all runs together; None where there is none.
+
+    best_accuracy: of codes, not the pixels themselves, without labels. best_mse_skill: the gain
+    over PCA, of the default size.
+    """
+    accuracies = [one.mean("accuracy") for one in found.coded if not one.saw_labels]
+    default = [one for one in found.coded if one.latent == found.results.latent]
+    skills = [found.baselines.skill(one, "mse") for one in default]
+    return {
+        "best_accuracy": max((a for a in accuracies if a is not None), default=None),
+        "best_mse_skill": max((skill.mean for skill in skills if skill), default=None),
+        "failed_runs": sum(not result.ok for result in found.results.results),
+    }
+
+
 def metrics(everything: Sequence[Configuration]) -> dict[str, dict[str, float]]:
     """For `dvc metrics diff`: the means over seeds, under every run's name."""
     return {
@@ -61,5 +112,5 @@ def metrics(everything: Sequence[Configuration]) -> dict[str, dict[str, float]]:
             if (mean := one.mean(column)) is not None
             for name in one.names
         }
-        for column in ("accuracy", "mse")
+        for column in SHOWN
     }

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def report(workspace: Workspace, results: list[Path] | None = None) -> None:
-    """Write reports/report.md, results.csv, metrics.json and figures/*.png.
+    """Write reports/report.md, results.csv, figures/*.png, and metrics and tables for DVC's views.
 
     AebenchError, after everything is written, when every trained run failed.
     """
@@ -44,6 +44,9 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
         old.unlink()
     if results:
         print(f"wrote {workspace.reports / 'report.md'}, results.csv, metrics.json and figures/")
+    page = workspace.reports / "report.html"
+    if page in contents:
+        print(f"open {page.absolute().as_uri()}", flush=True)  # which a terminal makes a link
     failed = [result for result in found.results if not result.ok]
     if failed:
         print(f"aebench: {len(failed)} of {len(found.results)} runs failed", file=sys.stderr)
