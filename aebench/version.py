@@ -81,7 +81,7 @@ def shipped() -> dict[str, bytes]:
     """
     folder = template()
     paths = [folder / name for name in ("dvc.yaml", "docs/plugins.md", "docs/zoo/params.yaml")]
-    paths += sorted((folder / ".dvc/plots").glob("*.json"))
+    paths += sorted((folder / ".dvc/plots").glob("*"))
     paths += sorted((folder / "plugins").rglob("*.py"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

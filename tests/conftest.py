@@ -152,6 +152,7 @@ def make(folder: Path, params: str = SMALL, plugins: bool = True) -> Workspace:
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")
     shutil.copy(ROOT / ".dvc" / ".gitignore", folder / ".dvc")
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     if plugins:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=ignored)

@@ -19,6 +19,8 @@ from aebench.workspace import Workspace
 
 FILES = ["params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config"]
 FILES += ["docs/plugins.md", "docs/zoo/params.yaml"]
+PLOTS = [f".dvc/plots/{path.name}" for path in sorted((ROOT / ".dvc/plots").iterdir())]
+FILES += PLOTS
 FILES += [f"plugins/{path.name}" for path in sorted((ROOT / "plugins").glob("*.py"))]
 
 
@@ -154,8 +156,11 @@ def test_a_file_in_the_way_is_a_line(folder, run):
     (folder / "plugins").write_text("")
     assert "plugins: got a file, allowed: a folder" in run(folder, ok=False)
     assert "got a file" in run(folder / "plugins", ok=False)
-    (folder / "docs").write_text("")
+    (folder / ".dvc/plots").write_text("")
     (folder / "plugins").rename(folder / "other")
+    assert ".dvc/plots: got a file, allowed: a folder" in run(folder, ok=False)
+    (folder / ".dvc/plots").unlink()
+    (folder / "docs").write_text("")
     assert "docs: got a file" in run(folder, ok=False)
     (folder / "other").rename(folder / "plugins")
     assert "plugins: got a file" in run(folder / "plugins" / "bench", ok=False)
@@ -203,6 +208,24 @@ def test_upgrade_takes_over_what_nobody_changed(folder, run, release):
     before = snapshot(folder)
     assert f"aebench 1.1: {len(shipped())} the same\n" in run("--upgrade", folder)
     assert snapshot(folder) == before
+
+
+def test_upgrade_brings_plots_and_the_patterns_to_ignore(folder, run, release):
+    release("1.0")
+    run(folder)
+    record = json.loads((folder / RECORD).read_text())
+    for name in PLOTS:  # as of a version that had none
+        (folder / name).unlink()
+        del record["files"][name]
+    (folder / RECORD).write_text(json.dumps(record))
+    (folder / ".gitignore").write_text("/data/\n")
+    release("1.1")
+    out = run("--upgrade", folder)
+    assert all(f"new: {folder}/{name}\n" in out for name in PLOTS)
+    assert f"added to {folder}/.gitignore: what was missing\n" in out
+    assert "/dvc_plots/" in (folder / ".gitignore").read_text().splitlines()
+    checked = subprocess.run(["git", "check-ignore", *PLOTS], cwd=folder, stdout=subprocess.PIPE)
+    assert checked.stdout == b""  # git has them
 
 
 def test_upgrade_leaves_changed_deleted_and_dropped_files(folder, run, release):
@@ -357,5 +380,9 @@ def test_checkout_takes_its_own_files_and_the_wheel_the_same():
     assert template() == ROOT
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert {name.split("/")[0] if name.endswith(".py") else name for name in FILES} == set(included)
+    folders = {
+        ".dvc/plots" if name in PLOTS else "plugins" if name[-3:] == ".py" else name
+        for name in FILES
+    }
+    assert folders == set(included)
     assert all(place == f"aebench/template/{name}" for name, place in included.items())

@@ -1,6 +1,7 @@
 """What runs again, and what does not: real `dvc` in a real workspace."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -34,18 +35,52 @@ def test_latent_moves_only_unpinned_runs_that_use_it_and_back_is_free(baseline):
     found = executed(baseline, "dvc", "exp", "run", "-S", "latent=100", "-n", "larger")
     assert found == {"plan", "report"} | stages("mlp")
     # What changed can be read.
-    diff = baseline.run("dvc", "metrics", "diff", "--md").stdout
+    per_run = ("--targets", "reports/metrics.json")
+    diff = baseline.run("dvc", "metrics", "diff", *per_run, "--md").stdout
     rows = [line for line in diff.splitlines() if "mlp" in line]
     assert len(rows) == 2 and not [line for line in diff.splitlines() if "pixels" in line]
+    diff = baseline.run("dvc", "metrics", "diff", "--md").stdout
+    assert "best_accuracy" in diff and "mlp" not in diff
     drop = "^(plan|data|results|runs|plugins)"
     shown = baseline.run("dvc", "exp", "show", "--only-changed", "--drop", drop, "--md").stdout
     assert drop in (ROOT / "README.md").read_text()
     assert "larger" in shown
     header = shown.splitlines()[0]
-    assert "latent" in header and header.count("|") < 12, header
+    assert "latent" in header and "best_accuracy" in header and header.count("|") < 8, header
+    assert max(map(len, shown.splitlines())) <= 100
     baseline.run("git", "restore", ".")
     assert baseline.stages("dvc", "repro") <= {"plan", "report"}
     assert [row["latent"] for row in baseline.rows().values()] == ["32", "10", "64"]
+
+
+def test_plots_show_the_losses_the_quality_and_the_figures(baseline):
+    (baseline / "params.yaml").write_text(
+        (baseline / "params.yaml").read_text().replace("  epochs: 1", "  epochs: 2")
+    )
+    baseline.run("dvc", "repro")
+    done = baseline.run(
+        "dvc", "plots", "diff", "HEAD", "--html-template", ".dvc/plots/offline.html"
+    )
+    assert "dvc_plots" in done.stdout and done.stderr == ""
+    page = (baseline / "dvc_plots/index.html").read_text()
+    specs = [json.loads(text) for text in re.findall(r"var spec = (.*);", page)]
+    names = ["loss by epoch", "loss by seconds", "accuracy", "mse"]
+    assert [spec["title"] for spec in specs] == names
+    assert "<DVC_METRIC" not in page and "http" not in re.sub(r'"\$schema": "[^"]*"', "", page)
+    for spec in specs:
+        data = spec["data"]["values"]
+        assert {row["rev"] for row in data} == {"HEAD", "workspace"}
+        runs = {"mlp", "cnn-latent10"}
+        assert {row["run"] for row in data} == runs | ({"pixels"} if "_low" in str(data) else set())
+        fields = set(re.findall(r"datum\['(\w+)'\]", str(spec["transform"])))
+        assert fields and fields <= data[0].keys()
+    losses = specs[0]["data"]["values"]
+    assert sum(row["run"] == "mlp" for row in losses) == 1 + 2
+    pictures = {path.name for path in (baseline / "reports/figures").iterdir()}
+    shown = {path.name for path in (baseline / "dvc_plots/static").iterdir()}
+    revisions = ("HEAD", "workspace")
+    assert shown == {f"{rev}_reports_figures_{name}" for rev in revisions for name in pictures}
+    assert baseline.run("git", "status", "--short", "dvc_plots").stdout == ""
 
 
 def test_k_searches_again_but_trains_and_encodes_nothing(baseline):

@@ -55,6 +55,7 @@ def test_wheel_holds_all_of_the_package_and_the_repositorys_own_template(wheel):
     paths = [ROOT / "params.yaml", ROOT / "dvc.yaml", *(ROOT / "plugins").glob("*.py")]
     paths += [ROOT / ".dvcignore", ROOT / ".gitignore", ROOT / ".dvc/config"]
     paths += [ROOT / "docs/plugins.md", ROOT / "docs/zoo/params.yaml"]
+    paths += (ROOT / ".dvc/plots").iterdir()
     template = {TEMPLATE + path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
     shown = {name: content for name, content in files.items() if ".dist-info/" not in name}
     assert shown == package | template | {"aebench/py.typed": b""}

@@ -137,6 +137,12 @@ def missing(root: Path) -> dict[str, bytes]:
         for name, content in whole_files().items()
         if not os.path.lexists(root / name) and not is_folder(root / name)
     }
+    return contents | more_ignored(root)
+
+
+def more_ignored(root: Path) -> dict[str, bytes]:
+    """Name -> content of the ignore files that lack a pattern."""
+    contents = {}
     for name in IGNORES:
         here = content_of(root / name) or b""
         content = with_lines(here, (template() / name).read_bytes())
@@ -267,7 +273,9 @@ def bring_up(root: Path) -> None:
     now = Record(installed(), {name: sha256(content) for name, content in ours.items()})
     if now != record and not is_source(root):
         contents[RECORD] = now.to_bytes()
-    write(root, contents)
+    ignored = more_ignored(root)
+    print(*written(root, ignored), sep="\n", end="\n" if ignored else "")
+    write(root, contents | ignored)
     for name, state in states.items():
         if state != State.SAME:
             print(f"{state}: {root / name}{advice(state, root, name)}")
