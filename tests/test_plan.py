@@ -330,3 +330,16 @@ def test_option_that_is_not_json(light):
     (light / "params.yaml").write_text(ONE)
     (light / "plugins/light.py").write_text(LIGHT.replace("beta=1.0", "beta=print"))
     assert "runs.one.beta: got <built-in function print>; allowed" in refused_again(light)[0]
+
+
+def test_the_first_seed_moves_the_plans_of_encode_alone(light):
+    def plans(*seeds):
+        light.params(seeds=list(seeds))
+        light.run("aebench", "plan")
+        return {path.stem: path.read_bytes() for path in (light / "plan/one").iterdir()}
+
+    one = plans(0)
+    assert json.loads(one["encode"])["first_seed"] == 0
+    assert plans(0, 1, 2) == one
+    other = plans(1, 0)
+    assert {stage for stage in one if other[stage] != one[stage]} == {"encode"}

@@ -5,8 +5,10 @@ import io
 import json
 
 import pytest
+from conftest import ROOT, Workspace
 from synthetic import made, pca, pixels, report, results, sweep
 
+from aebench.report import render
 from aebench.report.render import Report
 
 
@@ -75,3 +77,15 @@ def test_the_headline_is_of_the_best_codes_without_labels():
 
 def test_a_headline_without_codes_is_blank():
     assert headline([pixels()]) == {"best_accuracy": None, "best_mse_skill": None, "failed_runs": 0}
+
+
+def test_the_report_stage_ends_with_the_page_to_open(tmp_path, monkeypatch):
+    golden = ROOT / "tests/golden"
+    folder = tmp_path / "my bench"
+    folder.mkdir()
+    common = Workspace(folder)
+    assert "open " not in common.run("aebench", "report", "--results", str(golden)).stdout
+    monkeypatch.setattr(render, "files", lambda *_: {"report.html": b"<p>"})
+    done = common.run("aebench", "report", "--results", str(golden))
+    assert done.stdout.splitlines()[-1] == f"open file://{tmp_path}/my%20bench/reports/report.html"
+    assert (folder / "reports/report.html").read_bytes() == b"<p>"
