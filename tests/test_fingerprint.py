@@ -538,7 +538,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     ),
     "images in one picture": ("sprite.py", "LARGEST = 48", "LARGEST = 32", {"prepare", "report"}),
     "depth of grey": ("images.py", "values >> (bits", "values >> (1 + bits", {"prepare"}),
-    "a study": ("report/studies.py", "sort_key\n", "sort_key as key\n", {"report"}),
+    "a study": ("report/studies.py", "ROWS = 60", "ROWS = 50", {"report"}),
 }
 
 
