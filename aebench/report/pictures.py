@@ -1,7 +1,8 @@
-"""What the report's pictures show, as data; drawing.py makes PNG of it."""
+"""What the report's pictures show, as data; drawing.py makes PNG and SVG of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,19 +21,27 @@ class Look:
 
 @dataclass(frozen=True)
 class Strip:
-    """A named row of images uint8 (n, C, H, W). `note`: small, beside the name; `card`: its run."""
+    """A named row of images uint8 (n, C, H, W). `note`: small, beside the name; `card`: its run.
+
+    `notes`: one under each image, or none.
+    """
 
     name: str
     images: np.ndarray
     note: str = ""
     card: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """Rows of images below each other, with the same number in each."""
+    """Rows of images below each other, with the same number in each.
+
+    `columns`: what stands above the images, or nothing.
+    """
 
     strips: Sequence[Strip]
+    columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,76 @@ class CodeMap:
     maps: Sequence[tuple[str, str, str, np.ndarray, np.ndarray]]
     labels: np.ndarray
     classes: Sequence[str]
+
+
+class Point(NamedTuple):
+    """A place in a chart, with how far its interval reaches down and up.
+
+    `y` None: a gap. `card`: of the run that it links to; `tip`: what is to be read there. A point
+    without a tip lies on its line and is not marked.
+    """
+
+    x: float
+    y: float | None
+    below: float = 0
+    above: float = 0
+    card: str = ""
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one look, with a line through them where they are `joined`."""
+
+    name: str
+    look: Look
+    points: Sequence[Point]
+    joined: bool = False
+
+
+class Label(NamedTuple):
+    """A name at a point of a chart, where there is room."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+class Level(NamedTuple):
+    """A horizontal line, and what it says."""
+
+    y: float
+    text: str
+    look: Look
+
+
+@dataclass(frozen=True)
+class Axis:
+    """`ticks`: the values that are named, or those that the drawing chooses; `ends`, likewise."""
+
+    label: str
+    log: bool = False
+    ticks: Sequence[float] = ()
+    ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Figures over figures.
+
+    `front`: the corners of a line under which the points lie; `labels`: the most important first;
+    `shaded`: from this value up, and what it says; `legend`: whether the series are named below.
+    """
+
+    x: Axis
+    y: Axis
+    series: Sequence[Series]
+    levels: Sequence[Level] = ()
+    front: Sequence[tuple[float, float]] = ()
+    labels: Sequence[Label] = ()
+    shaded: tuple[float, str] | None = None
+    legend: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,4 +196,4 @@ class Confusions:
     shares: Sequence[tuple[str, np.ndarray]]
 
 
-Picture = Mosaic | HeatMap | CodeMap | LossCurves | FurtherCurves | Sweep | Confusions
+Picture = Mosaic | HeatMap | CodeMap | Chart | LossCurves | FurtherCurves | Sweep | Confusions
