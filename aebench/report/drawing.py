@@ -3,10 +3,9 @@
 import io
 import math
 import re
-import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
-from functools import singledispatch
+from collections.abc import Sequence
+from functools import cache, singledispatch
 from html import escape
 from typing import Any
 
@@ -14,26 +13,29 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s faster to import
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 
-from aebench.report.looks import PALETTE
+from aebench.report.labels import SMALL, Room, thinned, width_of
+from aebench.report.looks import PALETTE, nth
 from aebench.report.pictures import (
     Axis,
     Chart,
-    Confusions,
-    Curve,
-    FurtherCurves,
-    LossCurves,
+    CodeMap,
+    HeatMap,
     Mosaic,
     Picture,
     Point,
     Series,
-    Sweep,
+    Strip,
 )
 from aebench.report.texts import on_one_line, short
 
 COLOURS = {name: light for name, (light, _) in PALETTE.items()}
 VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
+FONT = "DejaVu Sans"  # comes with matplotlib and has most alphabets
+# Where one of these is installed, it has the other letters.
+OTHERS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "Noto Sans")
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "text.parse_math": False,  # a dollar sign in a name is one
@@ -54,32 +56,13 @@ STYLE: dict[str, Any] = {
 }
 DPI = 160  # readable at half its size
 TAG = re.compile("<[^<>]+>")
-STYLES: dict[str | None, dict[str, Any]] = {
-    None: {"marker": "o"},
-    "pca": {"color": "black", "linestyle": "--", "marker": "s"},
-}
-NAME: dict[str, Any] = {"parse_math": False}  # a dollar sign in a name is one
-CLASS_LENGTH, NAME_LENGTH = 24, 60  # of longer names no room would be left for the picture
-CURVE_LENGTH = 28  # in a legend that lies on the curves
-TICKS = 15  # that have room side by side
+NAME_LENGTH, CURVE_LENGTH, CLASS_LENGTH = 60, 28, 14  # of longer names no room would be left
+
+NUMBERED, NAMED, MAPPED = 16, 40, 16  # columns with numbers in them, with names; named classes
+MIX = 0.55  # of the colour at the end of a scale: ink can be read on it
 
 # A chart in inches: its width and height, what is left free around its axes, a line of its legend.
-WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM, LINE = 4.3, 3.2, 0.62, 0.14, 0.32, 0.46, 0.17
-SMALL = 8  # points: the letters of labels and legends
-LETTER = 0.58 * SMALL / 72  # inches: how wide one is, on average
-# Where a label may stand beside its point: aligned so, moved by so many points.
-PLACES = [
-    ("center", 0, 6),
-    ("center", 0, -6),
-    ("left", 6, 0),
-    ("right", -6, 0),
-    ("left", 4, 6),
-    ("right", -4, 6),
-    ("left", 4, -6),
-    ("right", -4, -6),
-    ("center", 0, 16),
-    ("center", 0, -16),
-]
+WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM, LINE = 4.3, 3.2, 0.6, 0.14, 0.3, 0.46, 0.17
 
 
 def png(picture: Picture) -> bytes:
@@ -155,22 +138,18 @@ def points(chart: Chart) -> list[Point]:
 def saved(picture: Picture, **how: Any) -> bytes:
     """The picture as a file."""
     content = io.BytesIO()
-    with rc_context(STYLE), warnings.catch_warnings():
-        # Its font has most alphabets and few ideographs; a box stands for what it has not.
+    with rc_context({**STYLE, "font.family": fonts()}), warnings.catch_warnings():
+        # A box stands for what no font has.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
         drawn(picture).savefig(content, **how)
     return content.getvalue()
 
 
-@singledispatch
-def drawn(picture: Any) -> Figure:
-    """The picture, not yet in pixels or tags."""
-    raise TypeError(f"no picture: {type(picture).__name__}")
-
-
-def width_beyond(length: int, names: Sequence[str]) -> float:
-    """Inches that the longest of the names takes above so many characters."""
-    return 0.1 * max(0, max(map(len, names)) - length)
+@cache
+def fonts() -> list[str]:
+    """Those whose letters are taken, the first that has one."""
+    installed = {font.name for font in fontManager.ttflist}
+    return [FONT, *(name for name in OTHERS if name in installed)]
 
 
 def plain(name: str, length: int = NAME_LENGTH) -> str:
@@ -179,96 +158,117 @@ def plain(name: str, length: int = NAME_LENGTH) -> str:
     return f" {name}" if name.startswith("_") else name  # a legend leaves those out
 
 
-def add_legend(axis: Axes, **where: Any) -> None:
-    """The names of the curves, as they are."""
-    for text in axis.legend(**where).get_texts():
-        text.set_parse_math(False)
+@singledispatch
+def drawn(picture: Any) -> Figure:
+    """The picture, not yet in pixels or tags."""
+    raise TypeError(f"no picture: {type(picture).__name__}")
+
+
+def blank(
+    width: float, height: float, box: tuple[float, float, float, float]
+) -> tuple[Figure, Axes]:
+    """A figure and its axes (left, bottom, width, height), in inches.
+
+    No layout is searched for, which would take twice the time.
+    """
+    figure = Figure(figsize=(width, height))
+    left, bottom, wide, high = box
+    axes = figure.add_axes((left / width, bottom / height, wide / width, high / height))
+    axes.patch.set_visible(False)
+    return figure, axes
 
 
 @drawn.register
 def chart(picture: Chart) -> Figure:
     """Points with their intervals, lines, a front and levels, labels where there is room."""
-    named = [series for series in picture.series if picture.legend]
-    lines, columns = legend_size([series.name for series in named])
-    high = HIGH + LINE * lines
-    figure = Figure(figsize=(WIDE, high))
-    figure.patch.set_visible(False)
-    below = BOTTOM + LINE * lines
-    box = LEFT / WIDE, below / high, (WIDE - LEFT - RIGHT) / WIDE, (high - below - TOP) / high
-    axes = figure.add_axes(box)
-    axes.patch.set_visible(False)
+    named = [(one.name, handle(one)) for one in picture.series if picture.legend]
+    lines, columns = legend_size([name for name, _ in named], WIDE)
+    box = LEFT, BOTTOM + LINE * lines, WIDE - LEFT - RIGHT, HIGH - BOTTOM - TOP
+    figure, axes = blank(WIDE, HIGH + LINE * lines, box)
     axes.grid(True)
-    ends = set_axes(axes, picture)
+    _, top = set_axes(axes, picture)
     if picture.shaded:
-        axes.axhspan(picture.shaded[0], ends[1], color=COLOURS["quiet"], alpha=0.09, linewidth=0)
+        axes.axhspan(picture.shaded[0], top, color=COLOURS["quiet"], alpha=0.09, linewidth=0)
     if picture.front:
         x, y = zip(*picture.front, strict=True)
         axes.step(x, y, where="post", color=COLOURS["quiet"], linewidth=1, zorder=1.5)
     for level in picture.levels:
-        style = {"color": COLOURS[level.look.colour], "linestyle": level.look.line}
-        axes.axhline(level.y, linewidth=1.1, zorder=1.6, **style)
+        colour, line = COLOURS[level.look.colour], level.look.line
+        axes.axhline(level.y, color=colour, linestyle=line, linewidth=1.1, zorder=1.6)
     first = 0
     for series in picture.series:
         add_series(axes, series, first)
         first += len(series.points)
-    write_labels(axes, picture)
-    if named:
-        handles = [handle(series) for series in named]
-        names = [plain(series.name, CURVE_LENGTH) for series in named]
-        where = {"loc": "lower left", "bbox_to_anchor": (0.01, 0), "ncols": columns}
-        figure.legend(handles, names, fontsize=SMALL, frameon=False, borderaxespad=0.2, **where)
+    write_labels(figure, axes, picture)
+    add_legend(figure, named, columns)
     return figure
 
 
-def legend_size(names: Sequence[str]) -> tuple[int, int]:
-    """Its lines and columns."""
+def legend_size(names: Sequence[str], wide: float) -> tuple[int, int]:
+    """Its lines and columns below a figure of that width."""
     if not names:
         return 0, 1
-    wide = LETTER * max(map(letters, (plain(name, CURVE_LENGTH) for name in names))) + 0.45
-    columns = max(1, min(len(names), int((WIDE - 0.1) / wide)))
+    longest = max(width_of(plain(name, CURVE_LENGTH)) for name in names) / 72 + 0.5
+    columns = max(1, min(len(names), int((wide - 0.1) / longest)))
     return -(-len(names) // columns), columns
 
 
-def letters(text: str) -> float:
-    """How wide it is: ideographs are as wide as two."""
-    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
+def add_legend(figure: Figure, named: Sequence[tuple[str, Line2D]], columns: int) -> None:
+    """Below the chart, whose figure has the room for it; none without names."""
+    if named:
+        figure.legend(
+            [line for _, line in named],
+            [plain(name, CURVE_LENGTH) for name, _ in named],
+            fontsize=SMALL,
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0.01, 0),
+            ncols=columns,
+            borderaxespad=0.1,
+            columnspacing=1.0,
+            labelspacing=0.35,
+        )
 
 
 def handle(series: Series) -> Line2D:
     """What stands for it in the legend."""
+    look = series.look
+    line: Any = look.line if series.joined else ""
     return Line2D(
-        [],
-        [],
-        color=COLOURS[series.look.colour],
-        linestyle=series.look.line if series.joined else "",
-        marker=series.look.marker,
-        markersize=5,
-        linewidth=1.4,
+        [], [], color=COLOURS[look.colour], linestyle=line, marker=look.marker, markersize=5
     )
 
 
 def add_series(axes: Axes, series: Series, first: int) -> None:
     """Its line, its intervals and its points. `first`: the place of its first one in the chart."""
     colour = COLOURS[series.look.colour]
-    # None: a gap, as NaN.
-    y = np.array([point.y for point in series.points], np.float64)
     x = np.array([point.x for point in series.points])
+    y = np.array([point.y for point in series.points], np.float64)  # None: NaN, a gap
     low = y - [point.below for point in series.points]
     high = y + [point.above for point in series.points]
+    wide = high > low
     if series.joined:
         axes.plot(x, y, color=colour, linestyle=series.look.line, linewidth=1.4)
-        if (high > low).any():
+        if wide.any():
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    if (wide := high > low).any():
-        axes.vlines(x[wide], low[wide], high[wide], color=colour, linewidth=1.3)
+    if wide.any():
+        axes.vlines(x[wide], low[wide], high[wide], colors=colour, linewidth=1.3)
     # Between gaps no line shows a value.
     gap = np.isnan([np.nan, *y, np.nan])
     alone = gap[:-2] & gap[2:] & ~gap[1:-1]
     marked = [place for place, point in enumerate(series.points) if point.tip or alone[place]]
     if marked:
-        links = [f"point:{first + p}" if series.points[p].tip else None for p in marked]
-        style = {"marker": series.look.marker, "color": colour, "edgecolors": COLOURS["paper"]}
-        axes.scatter(x[marked], y[marked], 34, linewidths=0.8, urls=links, zorder=3, **style)
+        found = axes.scatter(
+            x[marked],
+            y[marked],
+            34,
+            marker=series.look.marker,
+            color=colour,
+            edgecolors=COLOURS["paper"],
+            linewidths=0.8,
+            zorder=3,
+        )
+        found.set_urls([f"point:{first + p}" if series.points[p].tip else None for p in marked])
 
 
 def set_axes(axes: Axes, picture: Chart) -> tuple[float, float]:
@@ -277,22 +277,23 @@ def set_axes(axes: Axes, picture: Chart) -> tuple[float, float]:
     x = [point.x for point in points]
     y = [end for p in points if p.y is not None for end in (p.y - p.below, p.y, p.y + p.above)]
     y += [level.y for level in picture.levels]
-    if picture.y.log:  # an interval may reach below 0
+    if picture.x.log:
+        axes.set_xscale("log")
+    if picture.y.log:  # where an interval may reach below 0
+        axes.set_yscale("log")
         y = [value for value in y if value > 0]
-    for axis, ends, scale, ticks, name in (
-        (picture.x, ends_of(picture.x, x, 0.06), axes.set_xscale, axes.set_xticks, "x"),
-        (picture.y, ends_of(picture.y, y, 0.08), axes.set_yscale, axes.set_yticks, "y"),
-    ):
-        if axis.log:
-            scale("log")
-        axes.set(**{f"{name}lim": ends})
-        found = axis.ticks or (log_ticks(*ends) if axis.log else linear_ticks(*ends))
-        ticks(found, [f"{tick:,.6g}" for tick in found])
-        axes.minorticks_off()
+    across, up = ends_of(picture.x, x, 0.06), ends_of(picture.y, y, 0.08)
+    axes.set(xlim=across, ylim=up)
+    inches = WIDE - LEFT - RIGHT
+    ticks = ticks_of(picture.x, across)
+    axes.set_xticks(*thinned(ticks, written(ticks), across, picture.x.log, 72 * inches))
+    ticks = ticks_of(picture.y, up)
+    axes.set_yticks(ticks, written(ticks))
+    axes.minorticks_off()
     axes.tick_params(length=2.5, labelsize=SMALL)
-    axes.set_xlabel(plain(picture.x.label), loc="right", fontsize=9)
-    axes.set_title(plain(picture.y.label), loc="left", x=-0.14, fontsize=9)
-    return axes.get_ylim()
+    axes.set_xlabel(plain(picture.x.label), loc="right")
+    axes.set_title(plain(picture.y.label), loc="left", x=(0.06 - LEFT) / inches, fontsize=9)
+    return up
 
 
 def ends_of(axis: Axis, values: Sequence[float], margin: float) -> tuple[float, float]:
@@ -307,283 +308,221 @@ def ends_of(axis: Axis, values: Sequence[float], margin: float) -> tuple[float, 
     return (10**low, 10**high) if axis.log else (low, high)
 
 
+def ticks_of(axis: Axis, ends: tuple[float, float]) -> Sequence[float]:
+    """Those that are wanted, or round ones."""
+    return axis.ticks or (log_ticks(*ends) if axis.log else linear_ticks(*ends))
+
+
 def linear_ticks(low: float, high: float) -> list[float]:
-    """Four to eight round values."""
-    step = 10 ** math.floor(math.log10((high - low) / 4))
-    step *= max(factor for factor in (1, 2, 5) if factor * step <= (high - low) / 4)
+    """Four to ten round values."""
+    step = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step *= max(factor for factor in (1, 2, 5) if factor * step <= (high - low) / 3.999)
     return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
     """Some round values; where the axis is short, more of them."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps: Sequence[float] = ()
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
     for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1,)):
-        found = [step * 10.0**power for power in decades for step in steps]
+        found = [step * 10.0**power for power in powers for step in steps]
         found = [tick for tick in found if low <= tick <= high]
         if len(found) <= 8:
             return found
     return found[:: -(-len(found) // 8)]
 
 
-def write_labels(axes: Axes, picture: Chart) -> None:
-    """Beside their points and lines, where no other label or point is; those without room not."""
-    figure = axes.figure
-    scale = 72 / figure.dpi  # points
-    frame = axes.bbox.x0 * scale, axes.bbox.y0 * scale, axes.bbox.x1 * scale, axes.bbox.y1 * scale
+def written(ticks: Sequence[float]) -> list[str]:
+    """With as many digits as tell them apart."""
+    found: list[str] = []
+    for digits in range(6, 17):
+        found = [f"{tick:,.{digits}g}" for tick in ticks]
+        if len({*found}) == len(ticks):
+            break
+    return found
+
+
+def write_labels(figure: Figure, axes: Axes, picture: Chart) -> None:
+    """What the levels, the shade and the points are, where there is room."""
+    scale = 72 / figure.dpi
+    frame = axes.bbox
+    room = Room(frame.x0 * scale, frame.y0 * scale, frame.x1 * scale, frame.y1 * scale)
+    left = axes.get_xlim()[0]
 
     def place(x: float, y: float) -> tuple[float, float]:
         found = axes.transData.transform((x, y)) * scale
         return float(found[0]), float(found[1])
 
-    taken = [around(*place(x, y), 3.5) for x, y in occupied(picture)]
-    at_levels = []
-    for level in picture.levels:
-        _, y = place(1, level.y)
-        near, far = frame[0] + 3, frame[2] - 3
-        places = [("right", far, y + 2, 0), ("left", near, y + 2, 0)]
-        places += [("right", far, y - 2, 1), ("left", near, y - 2, 1)]
-        at_levels.append((level.text, level.look.colour, places))
-    if picture.shaded:
-        at_levels.append(
-            (
-                picture.shaded[1],
-                "quiet",
-                [("left", frame[0] + 3, frame[3] - 2, 1)]
-                + [("right", frame[2] - 3, frame[3] - 2, 1)],
-            )
-        )
-    wanted = [
-        (
-            label.text,
-            label.colour,
-            [
-                (
-                    side,
-                    place(label.x, label.y)[0] + dx,
-                    place(label.x, label.y)[1] + dy,
-                    0 if dy > 0 else 1 if dy < 0 else 0.5,
-                )
-                for side, dx, dy in PLACES
-            ],
-        )
-        for label in picture.labels
-    ]
-    for text, colour, places in [*at_levels, *wanted]:
-        text = plain(text, CURVE_LENGTH)
-        wide = letters(text) * LETTER * 72
-        for side, x, y, down in places:
-            left = x - {"left": 0, "center": 0.5, "right": 1}[side] * wide
-            bottom = y - down * SMALL
-            box = left, bottom, left + wide, bottom + SMALL
-            inside = frame[0] <= box[0] and box[2] <= frame[2] + 8 and frame[1] <= box[1]
-            if (
-                inside
-                and box[3] <= frame[3] + 4
-                and not any(overlap(box, other) for other in taken)
-            ):
-                taken.append(box)
-                axes.annotate(
-                    text,
-                    (left, bottom + 1),
-                    xycoords="figure points",
-                    fontsize=SMALL,
-                    color=COLOURS[colour],
-                    zorder=4,
-                )
-                break
-
-
-def occupied(picture: Chart) -> list[tuple[float, float]]:
-    """Where points and lines are."""
-    found = []
     for series in picture.series:
-        found += [(p.x, p.y) for p in series.points if p.y is not None]
-    return found
-
-
-Box = tuple[float, float, float, float]
-
-
-def around(x: float, y: float, size: float) -> Box:
-    """A square there."""
-    return x - size, y - size, x + size, y + size
-
-
-def overlap(one: Box, other: Box) -> bool:
-    """Whether they do."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+        known = [place(point.x, point.y) for point in series.points if point.y is not None]
+        room.take(known, series.joined)
+    found = []
+    for level in picture.levels:
+        text = plain(level.text, CURVE_LENGTH)
+        found.append((room.along(text, place(left, level.y)[1]), text, level.look.colour))
+    if picture.shaded:
+        text = picture.shaded[1]
+        found.append((room.in_corner(text), text, "quiet"))
+    for label in picture.labels:
+        text = plain(label.text, CURVE_LENGTH)
+        where = room.beside(text, *place(label.x, label.y), label.needed)
+        found.append((where, text, label.colour))
+    for box, text, colour in found:
+        if box:
+            x, y = box.left / 72 / WIDE, (box.bottom + 1.5) / 72 / figure.get_figheight()
+            figure.text(x, y, text, fontsize=SMALL, color=COLOURS[colour])
 
 
 @drawn.register
 def mosaic(picture: Mosaic) -> Figure:
-    """Each row's images side by side."""
-    names = [plain(strip.name) for strip in picture.strips]
-    images = [strip.images for strip in picture.strips]
-    count, channels, height, _ = images[0].shape
-    pixels, high = tiled(images)
-    size = 1.8 + 0.7 * count + width_beyond(16, names), 0.7 * len(names)
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
+    """Each row's images side by side, its name and its number before them."""
+    strips, first = picture.strips, picture.strips[0].images
+    count, channels, height, width = first.shape
+    names = [plain(strip.name, CURVE_LENGTH) for strip in strips]
+    heads = [plain(name, CLASS_LENGTH) for name in picture.columns]
+    tile = max(0.42, 2.4 / count)  # inches: an image and the gap after it
+    gap = max(1, height // 12)
+    dots = (width + gap) / tile  # pixels of the images in an inch
+    notes = round(dots * 0.13)  # of room below images that have them
+    pixels, tops = tiled(strips, gap, notes)
+    before = 0.15 + max(map(width_of, [*names, *(strip.note for strip in strips)])) / 72
+    longest = max((width_of(name, 7) / 72 for name in heads), default=0)
+    slanted = longest > tile - 0.03
+    above = (0.1 + 0.7 * longest if slanted else 0.18) if heads else 0.04
+    right = max(0.08, 0.75 * longest - tile / 2) if slanted else 0.08
+    wide, high = pixels.shape[1] / dots, pixels.shape[0] / dots
+    figure, axes = blank(before + wide + right, above + high + 0.04, (before, 0.04, wide, high))
     grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if channels == 1 else {}
-    axis.imshow(pixels.squeeze(), interpolation="nearest", **grey)
-    axis.set_yticks(np.arange(len(names)) * high + height / 2, names, fontsize=9, **NAME)
-    axis.set_xticks([])
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
+    axes.imshow(pixels.squeeze(), interpolation="none", aspect="auto", **grey)
+    axes.set_axis_off()
+    for strip, name, top in zip(strips, names, tops, strict=True):
+        middle, one_line = top + height / 2, not strip.note
+        where: Any = {"ha": "right", "fontsize": SMALL}
+        axes.text(-gap, middle, name, va="center" if one_line else "bottom", **where)
+        if strip.note:
+            axes.text(-gap, middle, strip.note, va="top", color=COLOURS["quiet"], **where)
+        for place, note in enumerate(strip.notes):
+            x, y = place * (width + gap) + width / 2, top + height
+            axes.text(x, y, note, ha="center", va="top", fontsize=6.5, color=COLOURS["quiet"])
+    for place, name in enumerate(heads):
+        x = place * (width + gap) + (0 if slanted else width / 2)
+        slant: Any = {"rotation": 40, "rotation_mode": "anchor"} if slanted else {"ha": "center"}
+        axes.text(x + (width / 3 if slanted else 0), -1.5 * gap, name, fontsize=7, **slant)
     return figure
 
 
-def tiled(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
-    """Rows of images (n, C, H, W) as one image uint8 (height, width, C), and the height of a row.
+def tiled(strips: Sequence[Strip], gap: int, notes: int) -> tuple[np.ndarray, list[int]]:
+    """Rows of images as one image uint8 (height, width, C), and the top of each row.
 
     One picture, not an axis an image: 0.2 s instead of 3.
     """
-    count, channels, height, width = rows[0].shape
-    gap = max(1, height // 8)
-    high, wide = height + gap, width + gap
-    pixels = np.full((len(rows) * high, count * wide, channels), 255, np.uint8)
-    for line, images in enumerate(rows):
-        for column, image in enumerate(images):
-            top, left = line * high, column * wide
+    count, channels, height, width = strips[0].images.shape
+    below = [gap + notes * bool(strip.notes) for strip in strips]
+    tops = [n * height + sum(below[:n]) for n in range(len(strips))]
+    shape = len(strips) * height + sum(below), count * (width + gap) - gap, channels
+    pixels = np.full(shape, 255, np.uint8)
+    for strip, top in zip(strips, tops, strict=True):
+        for column, image in enumerate(strip.images):
+            left = column * (width + gap)
             pixels[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return pixels, high
+    return pixels, tops
 
 
 @drawn.register
-def loss_curves(picture: LossCurves) -> Figure:
-    """All in one chart, their names beside it."""
-    names = [plain(name) for name, _ in picture.curves]
-    size = 8 + width_beyond(40, names), max(4.5, 0.5 + 0.19 * len(names))
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
-    add_epochs(axis, names, dict(enumerate(losses for _, losses in picture.curves)))
-    if all(loss > 0 for _, losses in picture.curves for loss in losses if loss is not None):
-        axis.set_yscale("log")
-    axis.set_ylabel("training loss (mean over the epoch)")
-    add_legend(axis, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+def heat_map(picture: HeatMap) -> Figure:
+    """A square or an oblong of colours, with the numbers where they have room."""
+    rows, columns = picture.values.shape
+    numbers = columns <= NUMBERED
+    names = [plain(name, CURVE_LENGTH) for name, _ in picture.rows]
+    heads = [plain(name, CLASS_LENGTH) for name in picture.columns]
+    named = max(rows, columns) <= NAMED
+    across = max(0.15, min(0.42, 5.0 / columns)) if named else 4.0 / columns
+    down = (across if rows == columns else 0.2) if named else 4.0 / rows
+    size = min(7.0, 72 * min(across, down) * 0.8)
+    longest = max(width_of(name, size) for name in heads) / 72
+    upright = longest > across - 0.03
+    before = 0.12 + max(width_of(name, size) for name in names) / 72 if named else 0.1
+    above = (0.1 + (longest if upright else 0.12)) if named else 0.05
+    above += 0.2 * bool(picture.groups)
+    wide, high = across * columns, down * rows
+    figure, axes = blank(before + wide + 0.08, above + high + 0.06, (before, 0.06, wide, high))
+    axes.imshow(mixed(picture), interpolation="none", aspect="auto")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    for row, name in enumerate(names if named else ()):
+        axes.text(-0.6, row, name, ha="right", va="center", fontsize=size)
+    for column, name in enumerate(heads if named else ()):
+        turned: Any = {"rotation": 90} if upright else {}
+        axes.text(column, -0.6, name, ha="center", va="bottom", fontsize=size, **turned)
+    first = 0
+    for name, count in picture.groups:
+        x, y = first - 0.4, -0.6 - 0.18 / down - (longest / down if upright else 0)
+        axes.text(x, y, plain(name, CURVE_LENGTH), va="bottom", fontsize=7, color=COLOURS["quiet"])
+        if first:
+            axes.axvline(first - 0.5, color=COLOURS["paper"], linewidth=3)
+        first += count
+    if numbers:
+        write_numbers(axes, picture)
     return figure
 
 
-def line(place: int) -> dict[str, Any]:
-    """Of a run at this place among others: ten colours, then the next line style."""
-    style = ("-", "--", ":")[place // 10 % 3]
-    return {"color": f"C{place % 10}", "linestyle": style, "marker": "."}
+def write_numbers(axes: Axes, picture: HeatMap) -> None:
+    """Into their cells, but for zeros; those to find bold in a frame."""
+    zero = {picture.pattern.format(0.0), picture.pattern.format(-0.0)}
+    for (row, column), value in np.ndenumerate(picture.values):
+        text = "" if np.isnan(value) else picture.pattern.format(value)
+        if not text or text in zero:
+            continue
+        found = bool(picture.marked[row, column])
+        style: Any = {"fontweight": "bold"} if found else {}
+        text = text.replace("-", "\N{MINUS SIGN}")
+        axes.text(column, row, text, ha="center", va="center", fontsize=6.5, **style)
+        if found:
+            x, y = [column - 0.47, column + 0.47], [row + 0.4, row + 0.4]
+            axes.plot(x, y, color=COLOURS["ink"], linewidth=1, solid_capstyle="butt")
 
 
-def add_epochs(
-    axis: Axes, names: Sequence[str], curves: Mapping[int, Sequence[float | None]]
-) -> None:
-    """A curve over the epochs for each place in `names`, which has the same line everywhere."""
-    for place, values in curves.items():
-        y = np.array(values, np.float64)  # None: NaN, a gap
-        axis.plot(range(1, len(y) + 1), y, label=names[place], **line(place))
-    last = max(map(len, curves.values()))
-    margin = 0.05 * max(1, last - 1)
-    axis.set_xlim(1 - margin, last + margin)  # epochs that begin or end as a gap, too
-    axis.locator_params("x", integer=True)
-    axis.set_xlabel("epoch")
-    axis.grid(alpha=0.3, which="both")
+def mixed(picture: HeatMap) -> np.ndarray:
+    """Its colours float64 (rows, columns, 3): ink can be read on each. Paper where no number is."""
+    low, high = picture.low, picture.high
+    if picture.diverging:
+        share = np.nan_to_num(picture.values / max(-low, high, 1e-300))
+    else:
+        share = np.nan_to_num((picture.values - low) / ((high - low) or 1))
+    share = MIX * np.clip(share, -1, 1)[..., None]
+    paper, above, below = (rgb(COLOURS[name]) for name in ("paper", "c2", "c0"))
+    return paper + np.where(share < 0, -share * (below - paper), share * (above - paper))
+
+
+def rgb(colour: str) -> np.ndarray:
+    """Of #rrggbb: float64 (3,) in [0, 1]."""
+    return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
 
 
 @drawn.register
-def further_curves(picture: FurtherCurves) -> Figure:
-    """A chart for each name, three side by side, and one legend."""
-    columns = min(3, len(picture.charts))
-    lines = -(-len(picture.charts) // columns)
-    names = [plain(name) for name in picture.runs]
-    beside = 2.6 + width_beyond(20, names)
-    size = 4.4 * columns + beside, max(3.4 * lines, 0.5 + 0.19 * len(names))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
-    for axis, (name, curves) in zip(axes, picture.charts, strict=False):
-        add_epochs(axis, names, curves)
-        if reaches_far([y for values in curves.values() for y in values if y is not None]):
-            axis.set_yscale("log")
-        axis.set_title(plain(name, CURVE_LENGTH), fontsize=10, **NAME)
-    for axis in axes[len(picture.charts) :]:
-        axis.set_visible(False)
-    shown = [Line2D([], [], **line(place)) for place in range(len(names))]
-    for text in figure.legend(shown, names, fontsize=8, loc="outside right upper").get_texts():
-        text.set_parse_math(False)
+def code_map(picture: CodeMap) -> Figure:
+    """The first of its maps: a colour and a marker a class, hollow where the vote is wrong."""
+    _, _, _, places, predictions = picture.maps[0]
+    present = sorted({*picture.labels.tolist()})
+    handles = [
+        (str(picture.classes[label]), handle(Series("", nth(label), [])))
+        for label in (present if len(present) <= MAPPED else ())
+    ]
+    lines, columns = legend_size([name for name, _ in handles], WIDE)
+    side, below = WIDE - 0.2, 0.1 + LINE * lines
+    figure, axes = blank(WIDE, side + 0.1 + below, (0.1, below, side, side))
+    axes.set(xlim=(-4, 259), ylim=(-4, 259), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    right = predictions == picture.labels
+    # A call for each marker, not for each class.
+    markers: dict[str, list[int]] = {}
+    for place, label in enumerate(picture.labels.tolist()):
+        markers.setdefault(nth(label).marker, []).append(place)
+    for marker, found in markers.items():
+        edges = [COLOURS[nth(label).colour] for label in picture.labels[found].tolist()]
+        inside = [e if ok else "none" for e, ok in zip(edges, right[found], strict=True)]
+        x, y = places[found].T.astype(float)
+        style = {"facecolors": inside, "edgecolors": edges, "linewidths": 0.7}
+        axes.scatter(x, y, 11, marker=marker, **style)
+    add_legend(figure, handles, columns)
     return figure
-
-
-@drawn.register
-def confusions(picture: Confusions) -> Figure:
-    """A square for each model, three side by side."""
-    columns = min(3, len(picture.shares))
-    lines = -(-len(picture.shares) // columns)
-    # More are not readable at this size.
-    few = len(picture.classes) <= 12
-    names = [plain(name, CLASS_LENGTH) for name in picture.classes] if few else []
-    side = 4.6 + width_beyond(8, names or [""])
-    figure = Figure(figsize=(side * columns, side * lines), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(lines, columns)).flatten()
-    for axis, (run, shares) in zip(axes, picture.shares, strict=False):
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        axis.set_title(plain(run), fontsize=10, **NAME)
-        axis.set_xticks(range(len(names)), names, rotation=90, **NAME)
-        axis.set_yticks(range(len(names)), names, **NAME)
-        axis.tick_params(labelsize=8, length=0)
-        if names:
-            write_shares(axis, shares)
-    for axis in axes[len(picture.shares) :]:
-        axis.set_visible(False)
-    return figure
-
-
-def write_shares(axis: Axes, shares: np.ndarray) -> None:
-    """Each % into its square."""
-    for (row, column), value in np.ndenumerate(shares):
-        color = "white" if value > 55 else "black"
-        axis.text(column, row, f"{value:.0f}", color=color, fontsize=7, ha="center", va="center")
-
-
-@drawn.register
-def sweep(picture: Sweep) -> Figure:
-    """MSE, if any is known, beside accuracy, a curve a group; raw pixels as a level."""
-    charts = 2 if picture.mse else 1
-    figure = Figure(figsize=(5 * charts, 4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, charts))
-    left, right = axes[0], axes[-1]
-    if picture.mse:
-        add_curves(left, picture.mse, picture, "test MSE (lower is better)")
-        if reaches_far([y for curve in picture.mse for y in curve.y]):
-            left.set_yscale("log")
-    add_curves(right, picture.accuracy, picture, "kNN accuracy, % (higher is better)")
-    if picture.pixels_accuracy is not None:
-        style = {"color": "grey", "linestyle": ":", "label": "raw pixels"}
-        right.axhline(picture.pixels_accuracy, **style)
-    for axis in axes:
-        set_ticks(axis, picture)
-        if axis.get_legend_handles_labels()[0]:
-            add_legend(axis, fontsize=9)
-    return figure
-
-
-def reaches_far(values: Sequence[float]) -> bool:
-    """Whether they are to be read on a log axis alone."""
-    return min(values) > 0 and max(values) >= 10 * min(values)
-
-
-def add_curves(axis: Axes, curves: Sequence[Curve], picture: Sweep, label: str) -> None:
-    """Points with their intervals, and the axes' labels."""
-    for curve in curves:
-        style = STYLES.get(curve.baseline, STYLES[None])
-        reach = np.array(curve.spread).T
-        name = plain(curve.name, CURVE_LENGTH)
-        axis.errorbar(curve.x, curve.y, reach, label=name, capsize=3, **style)
-    axis.set_xlabel(plain(picture.parameter), **NAME)
-    axis.set_ylabel(label)
-    axis.grid(alpha=0.3)
-
-
-def set_ticks(axis: Axes, picture: Sweep) -> None:
-    """The parameter's values if they are few, on a log axis where they reach far."""
-    least, most = picture.ticks[0], picture.ticks[-1]
-    if least > 0 and most >= 20 * least:
-        axis.set_xscale("log")
-    if len(picture.ticks) <= TICKS:
-        axis.set_xticks(picture.ticks, [f"{tick:g}" for tick in picture.ticks])
-    axis.minorticks_off()

@@ -1,145 +1,225 @@
-"""The report's figures: what of the results stands in each picture."""
+"""The report's pictures of images, of tables and of codes."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from aebench.report.baselines import EXACT
+import numpy as np
+
+from aebench.report.classes import confusion as confusion_of
+from aebench.report.classes import hardest, shares
 from aebench.report.configurations import (
     Configuration,
     best_and_references,
     best_first,
     of_all,
-    title,
 )
 from aebench.report.document import Figure
-from aebench.report.pictures import Curve, FurtherCurves, LossCurves, Mosaic, Strip, Sweep
-from aebench.report.results import Results
-from aebench.workspace import sha256
+from aebench.report.panel import PanelCell, panel_cells
+from aebench.report.pictures import CodeMap, HeatMap, Mosaic, Strip
+from aebench.report.results import Result, Results
+from aebench.report.texts import short
 
-ROWS, LOSSES, CHARTS, CURVES = 24, 30, 12, 10  # what a picture has room, or colours and lines, for
-LARGEST = 1e100  # that an axis can show
-# Files that no parameter may take.
-OTHERS = ("reconstructions", "loss_curves", "further_curves", "confusion")
-
-
-def reconstructions(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
-    """The shown test images, and those of each model's first seed; empty without any."""
-    originals = results.originals
-    drawn = [one for one in everything if one.ok and one.ok[0].examples is not None]
-    shown = best_and_references(drawn, ROWS)
-    rows = [Strip(one.name, found) for one in shown if (found := one.ok[0].examples) is not None]
-    rows = [row for row in rows if row.images.shape == rows[0].images.shape]
-    caption = f"The same test images, and what each run makes of them.{of_all(shown, drawn)}"
-    above = [] if originals is None else [Strip("original", originals)]
-    return [Figure("reconstructions", Mosaic([*above, *rows]), caption)] if rows else []
+STRIPS, ROWS, MAPS = 24, 30, 60  # that a picture has room for
+NAME_LENGTH = 60  # of a run in a title
 
 
-def loss_curves(everything: Sequence[Configuration]) -> list[Figure]:
-    """Of each model's first seed; empty if nothing was trained."""
-    losses = {one: drawable({"": one.ok[0].losses}) for one in everything if one.ok}
-    drawn = [one for one, found in losses.items() if found]
-    shown = best_and_references(drawn, LOSSES)
-    curves = [(one.name, losses[one][""]) for one in shown]
-    caption = f"Training loss. A model's own loss has its own scale.{of_all(shown, drawn)}"
-    return [Figure("loss_curves", LossCurves(curves), caption)] if curves else []
+def gallery(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
+    """The shown test images, and those of each model's first seed by MSE; empty without any.
 
-
-def further_curves(everything: Sequence[Configuration]) -> list[Figure]:
-    """What losses gave beside the loss, of each model's first seed, a chart a name; else empty."""
-    curves = {one: drawable(one.ok[0].curves) for one in everything if one.ok}
-    drawn = [one for one, found in curves.items() if found]
-    shown = best_and_references(drawn, LOSSES)
-    charts: dict[str, dict[int, list[float | None]]] = {}
-    for place, one in enumerate(shown):
-        for name, values in curves[one].items():
-            charts.setdefault(name, {})[place] = values
-    # Of many those that most runs have.
-    most = sorted(charts, key=lambda name: -len(charts[name]))[:CHARTS]
-    caption = "What losses gave beside the loss, mean over the epoch."
-    if len(most) < len(charts):
-        caption += f" {len(most)} of {len(charts):,} curves: those that most runs have."
-    caption += of_all(shown, drawn)
-    first = [(name, values) for name, values in charts.items() if name in most]
-    picture = FurtherCurves([one.name for one in shown], first)
-    return [Figure("further_curves", picture, caption)] if first else []
-
-
-def drawable(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
-    """Those that have any value that an axis can show, gaps in place of the others."""
-    found = {
-        name: [None if value is None or abs(value) > LARGEST else value for value in values]
-        for name, values in curves.items()
-    }
-    return {name: values for name, values in found.items() if {*values} - {None}}
-
-
-def sweep(
-    name: str, groups: Sequence[Sequence[Configuration]], everything: Sequence[Configuration]
-) -> list[Figure]:
-    """MSE and accuracy over a numeric parameter, raw pixels as a level; empty for another one.
-
-    Empty, too, where every run failed.
+    Without pixels, which are the originals again.
     """
-    values = [one.settings[name] for group in groups for one in group]
-    if not all(isinstance(value, int | float) and abs(value) <= LARGEST for value in values):
+    originals = results.originals
+    drawn = [
+        one for one in everything if one.ok and one.ok[0].examples is not None and not one.is_pixels
+    ]
+    shown = sorted(best_and_references(drawn, STRIPS), key=lambda one: one.intervals["mse"].mean)
+    strips = [
+        Strip(one.name, found, error(one), one.card)
+        for one in shown
+        if (found := one.ok[0].examples) is not None
+    ]
+    strips = [strip for strip in strips if strip.images.shape == strips[0].images.shape]
+    if not strips:
         return []
-    shown = drawn(groups)
-    if not shown:
+    above = [] if originals is None else [Strip("original", originals)]
+    caption = f"The same test images, by MSE.{of_all(shown, drawn)}"
+    picture = Mosaic([*above, *strips], class_names(results, everything, len(strips[0].images)))
+    heading = "What each run makes of the same images, the smallest error first"
+    return [Figure("gallery", picture, heading, caption)]
+
+
+def error(one: Configuration) -> str:
+    """`MSE 0.01164`, and that its floats are packed where they are."""
+    return f"MSE {one.intervals['mse'].mean:.5f}{', packed' * one.is_packed}"
+
+
+def class_names(results: Results, everything: Sequence[Configuration], images: int) -> list[str]:
+    """Of the shown images; empty where they are not known."""
+    places = getattr(results.data, "examples", [])
+    one = next((one for one in everything if one.ok), None)
+    if one is None or len(places) != images or max(places) >= len(one.outcomes[0]):
         return []
-    pixels = next((one for one in everything if one.is_pixels and one.ok), None)
-    level = pixels.mean("accuracy") if pixels else None
-    picture = Sweep(
-        name,
-        sorted(set(values)),
-        curves(name, shown, "mse", 1, EXACT),
-        curves(name, shown, "accuracy", 100, 0),
-        None if level is None else 100 * level,
+    return [results.data.classes[label] for label in one.outcomes[0]["label"][places]]
+
+
+def worst(at_defaults: Sequence[Configuration]) -> list[Figure]:
+    """The worst images of the run with the smallest error, and of PCA; empty without any."""
+    found = [
+        one for one in at_defaults if one.ok and one.ok[0].worst is not None and not one.is_pixels
+    ]
+    trained = [one for one in found if not one.is_pca and not one.is_packed]
+    best = sorted(trained, key=lambda one: one.intervals["mse"].mean)[:1]
+    pca = [one for one in found if one.is_pca][:1]
+    strips = [strip for one in [*best, *pca] for strip in worst_of(one)]
+    strips = [strip for strip in strips if strip.images.shape == strips[0].images.shape]
+    if not strips:
+        return []
+    names = " and ".join(short(one.name, NAME_LENGTH) for one in [*best, *pca])
+    caption = "The test images with the largest errors, each with its MSE, the largest first."
+    return [Figure("worst", Mosaic(strips), f"Where {names} fail most", caption)]
+
+
+def worst_of(one: Configuration) -> list[Strip]:
+    """The images that its first seed rebuilds worst, above what it makes of them."""
+    result = one.ok[0]
+    assert result.worst is not None
+    images, rebuilt = result.worst
+    largest = np.sort(result.outcomes["squared_error"])[::-1][: len(images)]
+    notes = [f"{value:.3g}" for value in largest]
+    return [
+        Strip("original", images),
+        Strip(one.name, rebuilt, error(one), one.card, notes if len(notes) == len(images) else ()),
+    ]
+
+
+def confusion(names: Sequence[str], at_defaults: Sequence[Configuration]) -> list[Figure]:
+    """What the most accurate run takes the classes for, and how PCA differs; empty if all failed.
+
+    Of many classes those that it gets wrong most often.
+    """
+    found = [one for one in at_defaults if one.ok]
+    if not found:
+        return []
+    best = best_first([one for one in found if not one.is_pixels] or found)[0]
+    matrix = confusion_of(best, len(names))
+    chosen = hardest(matrix)
+    some = (
+        ""
+        if len(chosen) == len(names)
+        else (f" Of {len(names):,} classes, the {len(chosen)} that it gets wrong most often.")
     )
-    of = "test MSE and kNN accuracy" if picture.mse else "kNN accuracy"
-    caption = f"{title(name)}: {of}, ± 95 %."
-    if len(shown) < len(groups):
-        caption += f" {len(shown)} of {len(groups):,} curves: PCA's and the best."
-    return [Figure(file_name(name), picture, caption)]
+    name = short(best.name, NAME_LENGTH)
+    caption = f"Rows: the class; columns: the vote, % of the row.{some}"
+    own = shares(matrix)[np.ix_(chosen, chosen)]
+    chosen_names = [names[label] for label in chosen]
+    heat = square(chosen_names, own, "{:.0f}", (0.0, 100.0), diverging=False)
+    figures = [Figure("confusion", heat, f"What {name} takes the classes for", caption)]
+    pca = next((one for one in found if one.is_pca and one is not best), None)
+    if pca is None:
+        return figures
+    less = own - shares(confusion_of(pca, len(names)))[np.ix_(chosen, chosen)]
+    end = float(np.abs(less).max()) or 1.0
+    heat = square(chosen_names, less, "{:+.0f}", (-end, end), diverging=True)
+    heading = f"Where {name} votes unlike {short(pca.name, NAME_LENGTH)}"
+    caption = (
+        f"{short(best.name, NAME_LENGTH)} minus {short(pca.name, NAME_LENGTH)}, points: above 0 on "
+        f"the diagonal and below 0 beside it is better.{some}"
+    )
+    return [*figures, Figure("confusion_pca", heat, heading, caption)]
 
 
-def file_name(parameter: str) -> str:
-    """A parameter's name is the plug-in's, a figure's that of a file: no two of one name."""
-    plain = re.sub(r"[^\w.-]", "-", parameter)[:80]
-    if plain != parameter:
-        plain += f"-{sha256(parameter.encode())[:8]}"
-    return f"parameter-{plain}" if plain in OTHERS else plain
+def square(
+    names: Sequence[str],
+    values: np.ndarray,
+    pattern: str,
+    ends: tuple[float, float],
+    diverging: bool,
+) -> HeatMap:
+    """Of classes by classes."""
+    none = np.zeros(values.shape, bool)
+    rows = [(name, "") for name in names]
+    return HeatMap(rows, names, (), values, pattern, *ends, none, diverging)
 
 
-def drawn(groups: Sequence[Sequence[Configuration]]) -> list[Sequence[Configuration]]:
-    """The groups that have a curve, in their order; of many PCA's and those of the best runs."""
-    groups = [group for group in groups if any(one.ok for one in group)]
-    of_pca = [group for group in groups if group[0].is_pca]
-    of_group = {one: group for group in groups for one in group if one.ok}
-    best = [of_group[one] for one in best_first([*of_group])]
-    kept = {id(group): group for group in [*of_pca, *best]}
-    first = {*[*kept][:CURVES]}
-    return [group for group in groups if id(group) in first or len(groups) <= CURVES]
+def protocol(everything: Sequence[Configuration]) -> list[Figure]:
+    """Accuracy at every k and metric of the panel; empty if all failed or none was measured."""
+    found = [one for one in everything if one.ok]
+    cells = panel_cells([result for one in found for result in one.ok])
+    if not cells:
+        return []
+    shown = best_and_references(found, ROWS)
+    means = [[one.mean(cell.column) for cell in cells] for one in shown]
+    values = 100 * np.array(means, np.float64)
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return []
+    marked = values == np.nanmax(np.where(np.isnan(values), -1, values), axis=0)
+    metrics = [cell.metric.replace("_", "-") for cell in cells]
+    groups = [(metric, metrics.count(metric)) for metric in dict.fromkeys(metrics)]
+    rows = [(one.name, one.card) for one in shown]
+    ends = float(known.min()), float(known.max())
+    columns = [cell.k for cell in cells]
+    picture = HeatMap(rows, columns, groups, values, "{:.1f}", *ends, marked)
+    caption = (
+        "kNN accuracy in % for every metric and k; the highest of each column is underlined."
+        f"{of_all(shown, found)}"
+    )
+    heading = protocol_title(shown, cells, values, marked)
+    return [Figure("protocol", picture, heading, caption)]
 
 
-def curves(
-    name: str,
-    groups: Sequence[Sequence[Configuration]],
-    column: str,
-    factor: float,
-    least: float,
-) -> list[Curve]:
-    """A curve per group of which any run has the figure, `least` or more times `factor`."""
-    models = [group[0].settings["model"] for group in groups]
-    found = []
-    for group, model in zip(groups, models, strict=True):
-        ok = [one for one in group if column in one.intervals]
-        label = model if models.count(model) == 1 else f"{model} ({group[0].names[0]}, ...)"
-        x = [one.settings[name] for one in ok]
-        y = [max(one.intervals[column].mean * factor, least) for one in ok]
-        spread = [
-            ((found.below or 0) * factor, (found.above or 0) * factor)
-            for found in (one.intervals[column] for one in ok)
-        ]
-        if ok:
-            found.append(Curve(label, x, y, spread, group[0].baseline))
-    return found
+def protocol_title(
+    shown: Sequence[Configuration],
+    cells: Sequence[PanelCell],
+    values: np.ndarray,
+    marked: np.ndarray,
+) -> str:
+    """Who has the highest accuracy in most cells, and the highest of all where that is another."""
+    if len(shown) < 2:
+        return "kNN accuracy by metric and k"
+    wins = marked.sum(axis=1)
+    most = int(wins.argmax())
+    name = short(shown[most].name, NAME_LENGTH)
+    if wins[most] == len(cells):
+        return f"{name} has the highest accuracy in all {len(cells)} cells"
+    row, column = map(int, np.unravel_index(np.nanargmax(values), values.shape))
+    first = f"{name} has the highest accuracy in {wins[most]} of {len(cells)} cells"
+    other = "it" if row == most else short(shown[row].name, NAME_LENGTH)
+    where = f"{values[row, column]:.1f} % by {other} with {cells[column].words}"
+    return f"{first}; the highest of all is {where}"
+
+
+def code_map(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
+    """The codes of the mapped test images in the plane, all runs', the best first; else empty."""
+    found = [one for one in everything if mapped(one)]
+    shown = best_and_references(found, MAPS)
+    order = [*best_first([one for one in shown if not one.is_pixels]), *shown]
+    places = results.data.mapped
+    maps = []
+    for one in dict.fromkeys(order):
+        result = mapped(one)
+        assert result is not None and result.code_map is not None
+        ways = ["PCA", "t-SNE"][: len(result.code_map)]
+        predictions = result.outcomes["prediction"][places].astype(np.int64)
+        for how, where in reversed([*zip(ways, result.code_map, strict=False)]):
+            if len(where) == len(places):
+                maps.append((one.name, one.card, how, where, predictions))
+    if not maps:
+        return []
+    labels = found[0].outcomes[0]["label"][places].astype(np.int64)
+    name, _, how, _, _ = maps[0]
+    caption = (
+        f"{how} of the codes, a point for each of {len(places):,} test images. Near points are not "
+        "always near codes. Hollow: the vote is wrong."
+    )
+    if len(results.data.classes) > NAMED_CLASSES:
+        caption += " Of more classes than are named, the colours and markers come again."
+    heading = f"Where the codes of {short(name, NAME_LENGTH)} lie"
+    return [Figure("code_map", CodeMap(maps, labels, results.data.classes), heading, caption)]
+
+
+NAMED_CLASSES = 16  # in the legend of a map
+
+
+def mapped(one: Configuration) -> Result | None:
+    """The first of its results that has a map."""
+    return next((result for result in one.ok if result.code_map is not None), None)

@@ -1,0 +1,149 @@
+"""Where the labels of a chart have room: in points, from the lower left of its figure."""
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SMALL = 8  # points: the letters of labels and legends
+LETTER = 0.59 * SMALL  # how wide one is, on average
+# Where a label may stand beside its point: which of its sides, and how far from the point.
+PLACES = [
+    (0.5, 0, 6),
+    (0.5, 0, -6),
+    (0, 6, 0),
+    (1, -6, 0),
+    (0, 3, 6),
+    (1, -3, 6),
+    (0, 3, -6),
+    (1, -3, -6),
+    (0.5, 0, 14),
+    (0.5, 0, -14),
+    (0, 8, 12),
+    (1, -8, 12),
+    (0, 8, -12),
+    (1, -8, -12),
+]
+
+
+class Box(NamedTuple):
+    """A part of the figure."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def meets(self, other: "Box") -> bool:
+        """Whether they have a part in common."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.bottom < other.top
+            and other.bottom < self.top
+        )
+
+
+def width_of(text: str, size: float = SMALL) -> float:
+    """About how wide it is: ideographs are as wide as two letters, some marks as none."""
+    count = sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in text
+    )
+    return count * LETTER * size / SMALL
+
+
+class Room:
+    """A chart's axes, and what of it is taken."""
+
+    def __init__(self, left: float, bottom: float, right: float, top: float) -> None:
+        self.axes = Box(left, bottom, right, top)
+        self.drawn: list[Box] = []  # points and lines
+        self.written: list[Box] = []
+
+    def take(self, places: Sequence[tuple[float, float]], joined: bool) -> None:
+        """The points there, and the lines between them."""
+        for place, (x, y) in enumerate(places):
+            self.drawn.append(Box(x - 4, y - 4, x + 4, y + 4))
+            if joined and place + 1 < len(places):
+                to_x, to_y = places[place + 1]
+                steps = min(40, math.ceil(math.dist((x, y), (to_x, to_y)) / 5))
+                for step in range(1, steps):
+                    at = step / steps
+                    a, b = x + at * (to_x - x), y + at * (to_y - y)
+                    self.drawn.append(Box(a - 1, b - 1, a + 1, b + 1))
+
+    def beside(self, text: str, x: float, y: float, needed: bool) -> Box | None:
+        """Of a label at a point; None without room, unless it is needed."""
+        found = []
+        for side, right, up in PLACES:
+            bottom = y + up - SMALL * (1 if up < 0 else 0 if up > 0 else 0.5)
+            found.append(self.box(text, x + right, bottom, side))
+        return self.best(found, needed)
+
+    def along(self, text: str, y: float) -> Box | None:
+        """Of a label at a horizontal line."""
+        left, right = self.axes.left + 3, self.axes.right - 3
+        middle = (left + right) / 2
+        found = [
+            self.box(text, x, bottom, side)
+            for bottom in (y + 2, y - 1 - SMALL)
+            for x, side in ((right, 1), (left, 0), (middle, 0.5))
+        ]
+        return self.best(found, needed=True)
+
+    def in_corner(self, text: str) -> Box | None:
+        """Of a label at the upper end."""
+        bottom = self.axes.top - SMALL - 3
+        corners = ((self.axes.left + 3, 0), (self.axes.right - 3, 1))
+        return self.best([self.box(text, x, bottom, side) for x, side in corners], needed=False)
+
+    def box(self, text: str, x: float, bottom: float, side: float) -> Box:
+        """Of a text whose side (0: the left, 1: the right one) is at x."""
+        wide = width_of(text)
+        left = x - side * wide
+        return Box(left, bottom, left + wide, bottom + SMALL)
+
+    def best(self, found: Sequence[Box], needed: bool) -> Box | None:
+        """The first that nothing is in the way of; of what is needed that with least in its way."""
+        inside = [
+            box
+            for box in found
+            if self.axes.left <= box.left
+            and box.right <= self.axes.right + 6
+            and self.axes.bottom <= box.bottom
+            and box.top <= self.axes.top + 4
+        ]
+        counts = [
+            sum(map(box.meets, self.drawn)) + 100 * sum(map(box.meets, self.written))
+            for box in inside
+        ]
+        least = min(counts, default=1)
+        if least and not (needed and inside):
+            return None
+        box = inside[counts.index(least)]
+        self.written.append(box)
+        return box
+
+
+def thinned(
+    ticks: Sequence[float],
+    names: Sequence[str],
+    ends: tuple[float, float],
+    log: bool,
+    length: float,
+) -> tuple[list[float], list[str]]:
+    """Those of a horizontal axis of so many points whose names do not touch."""
+
+    def place(value: float) -> float:
+        low, high, at = map(math.log10, (*ends, value)) if log else (*ends, value)
+        return length * (at - low) / (high - low)
+
+    kept: list[tuple[float, str]] = []
+    end = -math.inf
+    for tick, name in zip(ticks, names, strict=True):
+        half = width_of(name) / 2
+        if place(tick) - half >= end:
+            kept.append((tick, name))
+            end = place(tick) + half + 5
+    return [tick for tick, _ in kept], [name for _, name in kept]
