@@ -10,28 +10,27 @@ from typing import Any
 import numpy as np
 
 from aebench.evaluation.uncertainty import Interval, over_seeds
-from aebench.report.baselines import Baselines, mse_skill_score
+from aebench.report.baselines import TIMES, mse_skill_score
 from aebench.report.configurations import (
     Configuration,
     best_and_references,
     best_first,
     of_all,
+    title,
 )
 from aebench.report.document import Figure, Format
+from aebench.report.findings import Findings
 from aebench.report.looks import PCA, PIXELS, looks
 from aebench.report.pictures import Axis, Chart, Label, Level, Point, Series
-from aebench.report.results import Results
-from aebench.report.studies import title
+from aebench.report.search import LEAST
+from aebench.report.summary import Against, against_pca, trade_off
 from aebench.report.texts import named, short
-from aebench.report.ties import Ties
-from aebench.report.times import Times
 from aebench.workspace import sha256
 
 POINTS, CURVES, LOSSES, CHARTS, SIZES = 60, 10, 12, 12, 12  # that a picture has room for
 DIRECT = 5  # curves that are named where they end; more of them in a legend
 TICKS = 15  # values that are named on an axis
 LARGEST = 1e100  # that an axis can show
-NAME_LENGTH = 60  # of a run in a title
 NEAR = 2.0  # times its test MSE: a loss that ends farther off is none
 CHANCE = PIXELS
 LINES = ("-", "-.", ":", "--")  # of the runs of one model, where each is a line
@@ -42,26 +41,11 @@ BARS = "Bars: 95 %."
 class Charts:
     """The charts of a report."""
 
-    def __init__(
-        self,
-        results: Results,
-        everything: Sequence[Configuration],
-        baselines: Baselines,
-        times: Times,
-        ties: Ties,
-    ) -> None:
-        self.results = results
-        self.everything = everything
-        self.baselines = baselines
-        self.times = times
-        self.ties = ties
-        self.looks = looks(everything)
-
-    @property
-    def chance(self) -> float:
-        """What always naming the largest class of the test images would get, %."""
-        one = next(one for one in self.everything if one.ok)
-        return 100 * float(np.bincount(one.outcomes[0]["label"]).max()) / len(one.outcomes[0])
+    def __init__(self, found: Findings) -> None:
+        self.found = found
+        self.everything = found.configurations
+        self.baselines, self.times, self.ties = found.baselines, found.times, found.ties
+        self.looks = looks(found.configurations)
 
     def accuracy_over_bytes(self) -> list[Figure]:
         """All codes of the search that most runs have; empty if all failed."""
@@ -72,7 +56,7 @@ class Charts:
         search = max(dict.fromkeys(searches), key=searches.count)
         alike = [one for one in found if one.search == search]
         shown = best_and_references(alike, POINTS)
-        sizes = [float(one.first("code_bytes")) for one in shown]
+        sizes = [self.size_of(one) for one in shown]
         log = reaches_far(sizes)
         places = sideways(sizes, log)
         points = {
@@ -95,15 +79,15 @@ class Charts:
         )
         y = self.accuracy_axis([*points.values()])
         references = [one for one in shown if one.is_reference]
-        wanted = [*(one for _, _, one in edge), *references, *best_first(shown)]
+        wanted = [*references, *best_first(shown)]
         ticks = dict.fromkeys(sorted(sizes))
         picture = Chart(
             Axis(f"bytes per code{' (log)' * log}", log, [*ticks] if len(ticks) <= TICKS else ()),
             y,
             self.by_model(points),
             self.chance_level(y),
-            [(x, y) for x, y, _ in edge] + [(max(sizes), edge[-1][1])] if edge else [],
-            self.labels_of(points, wanted),
+            [(points[one].x, y) for _, y, one in edge] + [(max(places), edge[-1][1])] * bool(edge),
+            self.labels_of(points, [one for _, _, one in edge], wanted),
             legend=len(shown) > DIRECT,
         )
         caption = (
@@ -119,19 +103,32 @@ class Charts:
         """What the caption adds where some saw the labels."""
         return " by what saw no labels" * any(one.saw_labels for one in shown)
 
+    def size_of(self, one: Configuration) -> float:
+        """Bytes per code; of an image for pixels."""
+        return float(self.found.image_bytes if one.is_pixels else one.mean("code_bytes") or 0)
+
     def size_title(self, shown: Sequence[Configuration]) -> str:
         """What accuracy over bytes shows, as far as the paired test supports it."""
-        group = self.ties.best([one for one in shown if not one.saw_labels], "accuracy")
-        if not group:
-            return "kNN accuracy over bytes per code"
-        best, size = group[0], size_of(group[0])
-        tied = f", tied with {len(group) - 1} others" if group[2:] else ""
-        tied = f", tied with {short_name(group[1])}" if len(group) == 2 else tied
-        larger = [one for one in shown if size_of(one) > size]
-        if larger and not any(one.saw_labels or one in group for one in larger):
-            more = f"{short_name(best)} ({size:,.0f} bytes) is best"
-            return f"More bytes do not find more: {more}{tied}"
-        return f"{short_name(best)} finds most, with {size:,.0f} bytes{tied}"
+        neutral = "kNN accuracy over bytes per code"
+        if len(self.found.coded) < 2:
+            return neutral
+        best, tied = trade_off(self.found)
+        if best not in shown:
+            return neutral
+        size = self.size_of(best)
+        others = f", tied with {len(tied)} others" if tied[1:] else ""
+        others = f", tied with {tied[0].short_name}" if len(tied) == 1 else others
+        words = f"{best.short_name} ({size:,.0f} bytes) is best{others}"
+        larger = [one for one in shown if self.size_of(one) > size]
+        rivals = [one for one in larger if one in tied or one.saw_labels or one.is_pixels]
+        if not larger or any(self.rivals(best, one) for one in rivals):
+            return words
+        return f"More bytes do not find more: {words}"
+
+    def rivals(self, best: Configuration, one: Configuration) -> bool:
+        """Whether a run is not told to be less accurate."""
+        less = one.intervals["accuracy"].mean < best.intervals["accuracy"].mean
+        return not less or self.ties.p_value(best, one, "accuracy") >= LEAST
 
     def mse_over_seconds(self) -> list[Figure]:
         """A chart for each code size with two or more trained runs whose times may be compared."""
@@ -155,7 +152,9 @@ class Charts:
 
     def first_sizes(self, sizes: Mapping[int, Sequence[Configuration]]) -> list[int]:
         """In order; of many those that most runs have, the default one among them."""
-        order = sorted(sizes, key=lambda size: (size != self.results.latent, -len(sizes[size])))
+        order = sorted(
+            sizes, key=lambda size: (size != self.found.results.latent, -len(sizes[size]))
+        )
         return sorted(order[:SIZES])
 
     def mse_of_size(
@@ -175,7 +174,6 @@ class Charts:
         edge = front([(p.x, one.intervals["mse"].mean, one) for one, p in points.items()], False)
         log = reaches_far([point.x for point in points.values()])
         values = [point.y or 0 for point in points.values()]
-        wanted = [*(one for _, _, one in edge), *best_first(shown)]
         far = max(point.x for point in points.values())
         picture = Chart(
             Axis(f"training, s{' (log)' * log}", log),
@@ -183,7 +181,7 @@ class Charts:
             self.by_model(points),
             self.pca_level(ones, "mse", 1),
             [(x, y) for x, y, _ in edge] + [(far, edge[-1][1])],
-            self.labels_of(points, wanted),
+            self.labels_of(points, [one for _, _, one in edge], best_first(shown)),
             legend=len(shown) > DIRECT,
         )
         caption = f"Codes of {size:,} floats: down and left is better. {BARS}{of_all(shown, ones)}"
@@ -194,14 +192,13 @@ class Charts:
         """Who rebuilds best with codes of a size, or that nobody reaches PCA."""
         floats = f"{size:,} floats"
         skills = [self.baselines.skill(one, "mse") for one in ones]
-        told = [skill for skill in skills if skill and not skill.holds_zero and skill.mean < 0]
-        if len(told) == len(ones):
+        if all(skill and not skill.holds_zero and skill.mean < 0 for skill in skills):
             return f"{floats}: no run reaches PCA's error"
         group = self.ties.best(ones, "mse")
         if not group:
             return f"{floats}: test MSE over training time"
-        tied = f", tied with {named(list(map(short_name, group[1:])), 2)}" if group[1:] else ""
-        return f"{floats}: {short_name(group[0])} has the smallest error{tied}"
+        tied = f", tied with {named([one.short_name for one in group[1:]], 2)}" if group[1:] else ""
+        return f"{floats}: {group[0].short_name} has the smallest error{tied}"
 
     def pca_level(self, ones: Sequence[Configuration], column: str, factor: float) -> list[Level]:
         """PCA's figure as a line, where all are of its size and search."""
@@ -261,7 +258,7 @@ class Charts:
         best = dict.fromkeys(sorted(one.settings[name] for one in group))
         if len(best) == len({one.settings[name] for one in ones}):
             return f"{what}: no value is told from the best accuracy"
-        model = f" ({short_name(group[0])})" if curves > 1 else ""
+        model = f" ({group[0].short_name})" if curves > 1 else ""
         values = [f"{value:,.6g}" for value in best]
         if len(values) > 4:
             return f"{what}: {len(values)} values share the highest accuracy"
@@ -319,14 +316,15 @@ class Charts:
     def ratio_title(self, name: str, ones: Sequence[Configuration]) -> str:
         """Who is worse than PCA and by how much, or that nobody is, as far as it is told."""
         what = title(name)
-        ratios = {one: found for one in ones if (found := self.ratio(one)) and not one.is_packed}
-        worse = [one for one, found in ratios.items() if found.low > 1]
+        told = [pair for pair in against_pca(self.found) if pair.column == "mse"]
+        pairs = {pair.one: pair for pair in told if pair.one in ones and not pair.one.is_packed}
+        worse = [pair for pair in pairs.values() if pair.is_told and pair.skill.mean < 0]
         if worse:
-            most = max(worse, key=lambda one: ratios[one].mean)
-            others = f", and {len(worse) - 1} more lose" if worse[1:] else ""
-            ratio = times_of(ratios[most].mean)
-            return f"{what}: {short_name(most)} makes {ratio} PCA's error{others}"
-        if ratios and all(found.high < 1 for found in ratios.values()):
+            most = min(worse, key=lambda pair: pair.skill.mean)
+            others = f"; {len(worse) - 1} more lose to it" if worse[1:] else ""
+            return f"{what}: {most.one.short_name} has {against(most)}{others}"
+        better = [pair for pair in pairs.values() if pair.is_told and pair.skill.mean > 0]
+        if pairs and len(better) == len(pairs):
             return f"{what}: every error is below PCA's"
         return f"{what}: test MSE"
 
@@ -488,7 +486,7 @@ class Charts:
         y = [point for point in points if point.y is not None]
         low = min([*((p.y or 0) - p.below for p in y), *levels])
         high = max([*((p.y or 0) + p.above for p in y), *levels])
-        chance = self.chance
+        chance = 100 * self.found.chance
         room = 0.08 * (high - low) or 2
         if low - chance < 0.6 * (high - low):
             low = min(low, chance)
@@ -499,7 +497,8 @@ class Charts:
 
     def chance_level(self, y: Axis) -> list[Level]:
         """Where the axis reaches it."""
-        return [Level(self.chance, "chance", CHANCE)] if y.ends and y.ends[0] <= self.chance else []
+        chance = 100 * self.found.chance
+        return [Level(chance, "chance", CHANCE)] if y.ends and y.ends[0] <= chance else []
 
     def by_model(self, points: Mapping[Configuration, Point]) -> list[Series]:
         """The points of each look together, under the name of their model."""
@@ -516,12 +515,21 @@ class Charts:
         ]
 
     def labels_of(
-        self, points: Mapping[Configuration, Point], wanted: Sequence[Configuration]
+        self,
+        points: Mapping[Configuration, Point],
+        edge: Sequence[Configuration],
+        others: Sequence[Configuration],
     ) -> list[Label]:
-        """Their names, the most important first."""
+        """Their names, the most important first: those of the front, of which the last is best."""
         return [
-            Label(points[one].x, points[one].y or 0, one.name, self.looks[one].colour)
-            for one in dict.fromkeys(wanted)
+            Label(
+                points[one].x,
+                points[one].y or 0,
+                one.name,
+                self.looks[one].colour,
+                one in edge[-4:],
+            )
+            for one in dict.fromkeys([*edge[::-1], *others])
         ]
 
 
@@ -535,11 +543,6 @@ def accuracy(one: Configuration) -> Interval:
     return Interval(*percent(one.intervals["accuracy"]))
 
 
-def size_of(one: Configuration) -> float:
-    """Bytes per code."""
-    return float(one.first("code_bytes"))
-
-
 def quality(one: Configuration) -> str:
     """`49.97 ± 0.35 %, MSE 0.01164 ± 0.00012`."""
     words = f"{ACCURACY.written(one.intervals['accuracy'])} %"
@@ -547,14 +550,12 @@ def quality(one: Configuration) -> str:
     return words if mse is None else f"{words}, MSE {MSE.written(mse)}"
 
 
-def short_name(one: Configuration) -> str:
-    """Its name in a title."""
-    return short(one.name, NAME_LENGTH)
-
-
-def times_of(ratio: float) -> str:
-    """`5.0 times`; of hardly more than one `1.007 times`."""
-    return f"{ratio:.1f} times" if ratio >= 1.1 else f"{ratio:.3f} times"
+def against(pair: Against) -> str:
+    """`5.0 times PCA's error`, `0.7 % more error than PCA`."""
+    ratio = 1 - pair.skill.mean
+    if ratio >= TIMES:
+        return f"{ratio:.1f} times PCA's error"
+    return f"{100 * (ratio - 1):.1f} % more error than PCA"
 
 
 def is_number(value: Any) -> bool:
@@ -572,11 +573,12 @@ def sideways(values: Sequence[float], log: bool) -> list[float]:
     places = np.log10(values) if log else np.array(values, np.float64)
     distinct = np.unique(places)
     span = float(np.ptp(distinct)) or (1.0 if log else abs(float(distinct[0])) or 1.0)
-    room = float(np.diff(distinct).min()) if len(distinct) > 1 else span
+    far = [distinct[0] - span, *distinct, distinct[-1] + span]
     found = places.copy()
-    for value in distinct:
+    for before, value, after in zip(far, far[1:], far[2:], strict=False):
         (alike,) = np.nonzero(places == value)
-        step = min(0.03 * span, 0.7 * room / len(alike))
+        room = float(min(value - before, after - value))
+        step = min(0.03 * span, 0.6 * room / len(alike))
         found[alike] = value + step * (np.arange(len(alike)) - (len(alike) - 1) / 2)
     return [float(value) for value in (10**found if log else found)]
 

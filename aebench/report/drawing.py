@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache, singledispatch
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,8 @@ def points(chart: Chart) -> list[Point]:
 def saved(picture: Picture, **how: Any) -> bytes:
     """The picture as a file."""
     content = io.BytesIO()
-    with rc_context({**STYLE, "font.family": fonts()}), warnings.catch_warnings():
+    style: dict[Any, Any] = {**STYLE, "font.family": fonts()}
+    with rc_context(style), warnings.catch_warnings():
         # A box stands for what no font has.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
         drawn(picture).savefig(content, **how)
@@ -354,15 +356,22 @@ def write_labels(figure: Figure, axes: Axes, picture: Chart) -> None:
         return float(found[0]), float(found[1])
 
     for series in picture.series:
-        known = [place(point.x, point.y) for point in series.points if point.y is not None]
-        room.take(known, series.joined)
+        known = [point for point in series.points if point.y is not None]
+        room.take([place(point.x, point.y or 0) for point in known], series.joined)
+        for point in known:
+            if point.above and not picture.y.log:
+                ends = (point.y or 0) - point.below, (point.y or 0) + point.above
+                room.take([place(point.x, end) for end in ends], joined=True, size=1)
+    corners = [place(x, y) for x, y in picture.front]
+    stairs = [(b[0], a[1]) for a, b in pairwise(corners)]
+    room.take([p for two in zip(corners, stairs, strict=False) for p in two], True, size=1)
     found = []
     for level in picture.levels:
         text = plain(level.text, CURVE_LENGTH)
         found.append((room.along(text, place(left, level.y)[1]), text, level.look.colour))
     if picture.shaded:
-        text = picture.shaded[1]
-        found.append((room.in_corner(text), text, "quiet"))
+        value, text = picture.shaded
+        found.append((room.in_shade(text, place(left, value)[1]), text, "quiet"))
     for label in picture.labels:
         text = plain(label.text, CURVE_LENGTH)
         where = room.beside(text, *place(label.x, label.y), label.needed)

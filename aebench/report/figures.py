@@ -13,36 +13,36 @@ from aebench.report.configurations import (
     of_all,
 )
 from aebench.report.document import Figure
-from aebench.report.panel import PanelCell, panel_cells
+from aebench.report.findings import Findings
+from aebench.report.panel import agreement, panel_cells
 from aebench.report.pictures import CodeMap, HeatMap, Mosaic, Strip
-from aebench.report.results import Result, Results
+from aebench.report.results import Result
 from aebench.report.texts import short
 
 STRIPS, ROWS, MAPS = 24, 30, 60  # that a picture has room for
+WAYS = ("PCA", "t-SNE")  # to the plane, in the order of Result.code_map
 NAME_LENGTH = 60  # of a run in a title
 
 
-def gallery(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
+def gallery(found: Findings) -> list[Figure]:
     """The shown test images, and those of each model's first seed by MSE; empty without any.
 
     Without pixels, which are the originals again.
     """
-    originals = results.originals
-    drawn = [
-        one for one in everything if one.ok and one.ok[0].examples is not None and not one.is_pixels
-    ]
+    originals = found.results.originals
+    drawn = [one for one in found.coded if one.ok[0].examples is not None]
     shown = sorted(best_and_references(drawn, STRIPS), key=lambda one: one.intervals["mse"].mean)
     strips = [
-        Strip(one.name, found, error(one), one.card)
+        Strip(one.name, images, error(one), one.card)
         for one in shown
-        if (found := one.ok[0].examples) is not None
+        if (images := one.ok[0].examples) is not None
     ]
     strips = [strip for strip in strips if strip.images.shape == strips[0].images.shape]
     if not strips:
         return []
     above = [] if originals is None else [Strip("original", originals)]
     caption = f"The same test images, by MSE.{of_all(shown, drawn)}"
-    picture = Mosaic([*above, *strips], class_names(results, everything, len(strips[0].images)))
+    picture = Mosaic([*above, *strips], class_names(found, len(strips[0].images)))
     heading = "What each run makes of the same images, the smallest error first"
     return [Figure("gallery", picture, heading, caption)]
 
@@ -52,28 +52,30 @@ def error(one: Configuration) -> str:
     return f"MSE {one.intervals['mse'].mean:.5f}{', packed' * one.is_packed}"
 
 
-def class_names(results: Results, everything: Sequence[Configuration], images: int) -> list[str]:
+def class_names(found: Findings, images: int) -> list[str]:
     """Of the shown images; empty where they are not known."""
-    places = getattr(results.data, "examples", [])
-    one = next((one for one in everything if one.ok), None)
-    if one is None or len(places) != images or max(places) >= len(one.outcomes[0]):
+    data = found.results.data
+    one = next((one for one in found.configurations if one.ok), None)
+    if one is None or len(data.examples) != images:
         return []
-    return [results.data.classes[label] for label in one.outcomes[0]["label"][places]]
+    return [data.classes[label] for label in one.outcomes[0]["label"][data.examples]]
 
 
-def worst(at_defaults: Sequence[Configuration]) -> list[Figure]:
+def worst(found: Findings) -> list[Figure]:
     """The worst images of the run with the smallest error, and of PCA; empty without any."""
-    found = [
-        one for one in at_defaults if one.ok and one.ok[0].worst is not None and not one.is_pixels
+    known = [
+        one
+        for one in found.at_defaults
+        if one.ok and one.ok[0].worst is not None and not one.is_pixels
     ]
-    trained = [one for one in found if not one.is_pca and not one.is_packed]
+    trained = [one for one in known if not one.is_pca and not one.is_packed]
     best = sorted(trained, key=lambda one: one.intervals["mse"].mean)[:1]
-    pca = [one for one in found if one.is_pca][:1]
+    pca = [one for one in known if one.is_pca][:1]
     strips = [strip for one in [*best, *pca] for strip in worst_of(one)]
     strips = [strip for strip in strips if strip.images.shape == strips[0].images.shape]
     if not strips:
         return []
-    names = " and ".join(short(one.name, NAME_LENGTH) for one in [*best, *pca])
+    names = " and ".join(one.short_name for one in [*best, *pca])
     caption = "The test images with the largest errors, each with its MSE, the largest first."
     return [Figure("worst", Mosaic(strips), f"Where {names} fail most", caption)]
 
@@ -91,15 +93,15 @@ def worst_of(one: Configuration) -> list[Strip]:
     ]
 
 
-def confusion(names: Sequence[str], at_defaults: Sequence[Configuration]) -> list[Figure]:
+def confusion(found: Findings) -> list[Figure]:
     """What the most accurate run takes the classes for, and how PCA differs; empty if all failed.
 
     Of many classes those that it gets wrong most often.
     """
-    found = [one for one in at_defaults if one.ok]
-    if not found:
+    names, known = found.results.data.classes, [one for one in found.at_defaults if one.ok]
+    if not known:
         return []
-    best = best_first([one for one in found if not one.is_pixels] or found)[0]
+    best = best_first([one for one in known if not one.is_pixels] or known)[0]
     matrix = confusion_of(best, len(names))
     chosen = hardest(matrix)
     some = (
@@ -107,21 +109,21 @@ def confusion(names: Sequence[str], at_defaults: Sequence[Configuration]) -> lis
         if len(chosen) == len(names)
         else (f" Of {len(names):,} classes, the {len(chosen)} that it gets wrong most often.")
     )
-    name = short(best.name, NAME_LENGTH)
+    name = best.short_name
     caption = f"Rows: the class; columns: the vote, % of the row.{some}"
     own = shares(matrix)[np.ix_(chosen, chosen)]
     chosen_names = [names[label] for label in chosen]
     heat = square(chosen_names, own, "{:.0f}", (0.0, 100.0), diverging=False)
     figures = [Figure("confusion", heat, f"What {name} takes the classes for", caption)]
-    pca = next((one for one in found if one.is_pca and one is not best), None)
+    pca = next((one for one in known if one.is_pca and one is not best), None)
     if pca is None:
         return figures
     less = own - shares(confusion_of(pca, len(names)))[np.ix_(chosen, chosen)]
     end = float(np.abs(less).max()) or 1.0
     heat = square(chosen_names, less, "{:+.0f}", (-end, end), diverging=True)
-    heading = f"Where {name} votes unlike {short(pca.name, NAME_LENGTH)}"
+    heading = f"Where {name} votes unlike {pca.short_name}"
     caption = (
-        f"{short(best.name, NAME_LENGTH)} minus {short(pca.name, NAME_LENGTH)}, points: above 0 on "
+        f"{best.short_name} minus {pca.short_name}, points: above 0 on "
         f"the diagonal and below 0 beside it is better.{some}"
     )
     return [*figures, Figure("confusion_pca", heat, heading, caption)]
@@ -140,13 +142,13 @@ def square(
     return HeatMap(rows, names, (), values, pattern, *ends, none, diverging)
 
 
-def protocol(everything: Sequence[Configuration]) -> list[Figure]:
+def protocol(found: Findings) -> list[Figure]:
     """Accuracy at every k and metric of the panel; empty if all failed or none was measured."""
-    found = [one for one in everything if one.ok]
-    cells = panel_cells([result for one in found for result in one.ok])
+    every = [one for one in found.configurations if one.ok]
+    cells = panel_cells([result for one in every for result in one.ok])
     if not cells:
         return []
-    shown = best_and_references(found, ROWS)
+    shown = best_and_references(every, ROWS)
     means = [[one.mean(cell.column) for cell in cells] for one in shown]
     values = 100 * np.array(means, np.float64)
     known = values[~np.isnan(values)]
@@ -161,63 +163,49 @@ def protocol(everything: Sequence[Configuration]) -> list[Figure]:
     picture = HeatMap(rows, columns, groups, values, "{:.1f}", *ends, marked)
     caption = (
         "kNN accuracy in % for every metric and k; the highest of each column is underlined."
-        f"{of_all(shown, found)}"
+        f"{of_all(shown, every)}"
     )
-    heading = protocol_title(shown, cells, values, marked)
-    return [Figure("protocol", picture, heading, caption)]
+    return [Figure("protocol", picture, protocol_title(found), caption)]
 
 
-def protocol_title(
-    shown: Sequence[Configuration],
-    cells: Sequence[PanelCell],
-    values: np.ndarray,
-    marked: np.ndarray,
-) -> str:
-    """Who has the highest accuracy in most cells, and the highest of all where that is another."""
-    if len(shown) < 2:
+def protocol_title(found: Findings) -> str:
+    """Whether another protocol names another run."""
+    known = agreement(found)
+    if known is None:
         return "kNN accuracy by metric and k"
-    wins = marked.sum(axis=1)
-    most = int(wins.argmax())
-    name = short(shown[most].name, NAME_LENGTH)
-    if wins[most] == len(cells):
-        return f"{name} has the highest accuracy in all {len(cells)} cells"
-    row, column = map(int, np.unravel_index(np.nanargmax(values), values.shape))
-    first = f"{name} has the highest accuracy in {wins[most]} of {len(cells)} cells"
-    other = "it" if row == most else short(shown[row].name, NAME_LENGTH)
-    where = f"{values[row, column]:.1f} % by {other} with {cells[column].words}"
-    return f"{first}; the highest of all is {where}"
+    if not known.others:
+        return f"{known.best.short_name}, or a run tied with it, is first by every metric and k"
+    count = sum(known.others.values())
+    first = max(known.others, key=lambda one: known.others[one])
+    most = f"most often {first.short_name}" if len(known.others) > 1 else first.short_name
+    return f"In {count} of {len(known.cells)} pairs of metric and k another run is first: {most}"
 
 
-def code_map(results: Results, everything: Sequence[Configuration]) -> list[Figure]:
+def code_map(found: Findings) -> list[Figure]:
     """The codes of the mapped test images in the plane, all runs', the best first; else empty."""
-    found = [one for one in everything if mapped(one)]
-    shown = best_and_references(found, MAPS)
-    order = [*best_first([one for one in shown if not one.is_pixels]), *shown]
-    places = results.data.mapped
+    known = [one for one in found.configurations if mapped(one)]
+    shown = best_and_references(known, MAPS)
+    best = best_first([one for one in shown if not one.is_pixels])[:1]
+    places = found.results.data.mapped
     maps = []
-    for one in dict.fromkeys(order):
+    for one in dict.fromkeys([*best, *shown]):
         result = mapped(one)
         assert result is not None and result.code_map is not None
-        ways = ["PCA", "t-SNE"][: len(result.code_map)]
+        ways = zip(WAYS, result.code_map, strict=False)
         predictions = result.outcomes["prediction"][places].astype(np.int64)
-        for how, where in reversed([*zip(ways, result.code_map, strict=False)]):
-            if len(where) == len(places):
-                maps.append((one.name, one.card, how, where, predictions))
+        for how, where in reversed(list(ways)):
+            maps.append((one.name, one.card, how, where, predictions))
     if not maps:
         return []
-    labels = found[0].outcomes[0]["label"][places].astype(np.int64)
+    labels = shown[0].outcomes[0]["label"][places].astype(np.int64)
     name, _, how, _, _ = maps[0]
     caption = (
-        f"{how} of the codes, a point for each of {len(places):,} test images. Near points are not "
-        "always near codes. Hollow: the vote is wrong."
+        f"{how} of the codes: a point is one of {len(places):,} test images, hollow where the vote "
+        "is wrong. What lies near here need not be near there."
     )
-    if len(results.data.classes) > NAMED_CLASSES:
-        caption += " Of more classes than are named, the colours and markers come again."
     heading = f"Where the codes of {short(name, NAME_LENGTH)} lie"
-    return [Figure("code_map", CodeMap(maps, labels, results.data.classes), heading, caption)]
-
-
-NAMED_CLASSES = 16  # in the legend of a map
+    picture = CodeMap(maps, labels, found.results.data.classes)
+    return [Figure("code_map", picture, heading, caption)]
 
 
 def mapped(one: Configuration) -> Result | None:

@@ -43,6 +43,12 @@ class Box(NamedTuple):
             and other.bottom < self.top
         )
 
+    def distance(self, x: float, y: float) -> float:
+        """From a point; 0 inside."""
+        return math.hypot(
+            max(self.left - x, 0, x - self.right), max(self.bottom - y, 0, y - self.top)
+        )
+
 
 def width_of(text: str, size: float = SMALL) -> float:
     """About how wide it is: ideographs are as wide as two letters, some marks as none."""
@@ -60,11 +66,13 @@ class Room:
         self.axes = Box(left, bottom, right, top)
         self.drawn: list[Box] = []  # points and lines
         self.written: list[Box] = []
+        self.points: list[tuple[float, float]] = []
 
-    def take(self, places: Sequence[tuple[float, float]], joined: bool) -> None:
-        """The points there, and the lines between them."""
+    def take(self, places: Sequence[tuple[float, float]], joined: bool, size: float = 4) -> None:
+        """The points of that half width there, and the lines between them."""
+        self.points += places if size > 1 else ()
         for place, (x, y) in enumerate(places):
-            self.drawn.append(Box(x - 4, y - 4, x + 4, y + 4))
+            self.drawn.append(Box(x - size, y - size, x + size, y + size))
             if joined and place + 1 < len(places):
                 to_x, to_y = places[place + 1]
                 steps = min(40, math.ceil(math.dist((x, y), (to_x, to_y)) / 5))
@@ -79,24 +87,32 @@ class Room:
         for side, right, up in PLACES:
             bottom = y + up - SMALL * (1 if up < 0 else 0 if up > 0 else 0.5)
             found.append(self.box(text, x + right, bottom, side))
-        return self.best(found, needed)
+        # Elsewhere it would be taken for the name of another point.
+        others = [point for point in self.points if math.dist(point, (x, y)) > 1]
+        own = [
+            box
+            for box in found
+            if not any(box.distance(*point) < 1.5 * box.distance(x, y) for point in others)
+        ]
+        return self.best(own or (found if needed else []), needed)
 
     def along(self, text: str, y: float) -> Box | None:
         """Of a label at a horizontal line."""
-        left, right = self.axes.left + 3, self.axes.right - 3
-        middle = (left + right) / 2
-        found = [
-            self.box(text, x, bottom, side)
-            for bottom in (y + 2, y - 1 - SMALL)
-            for x, side in ((right, 1), (left, 0), (middle, 0.5))
-        ]
-        return self.best(found, needed=True)
+        return self.best([*self.at(text, y + 2), *self.at(text, y - 1 - SMALL)], needed=True)
 
-    def in_corner(self, text: str) -> Box | None:
-        """Of a label at the upper end."""
-        bottom = self.axes.top - SMALL - 3
-        corners = ((self.axes.left + 3, 0), (self.axes.right - 3, 1))
-        return self.best([self.box(text, x, bottom, side) for x, side in corners], needed=False)
+    def in_shade(self, text: str, y: float) -> Box | None:
+        """Of a label above that, at the upper end if there is room."""
+        top = self.axes.top - SMALL - 3
+        found = [*(self.at(text, top) if top > y + SMALL else ()), *self.at(text, y + 2)]
+        return self.best(found, needed=False)
+
+    def at(self, text: str, bottom: float) -> list[Box]:
+        """From the right to the left end."""
+        left, right = self.axes.left + 3, self.axes.right - 3 - width_of(text)
+        return [
+            self.box(text, left + share * (right - left), bottom, 0)
+            for share in (1, 0, 0.5, 0.75, 0.25)
+        ]
 
     def box(self, text: str, x: float, bottom: float, side: float) -> Box:
         """Of a text whose side (0: the left, 1: the right one) is at x."""
@@ -133,7 +149,7 @@ def thinned(
     log: bool,
     length: float,
 ) -> tuple[list[float], list[str]]:
-    """Those of a horizontal axis of so many points whose names do not touch."""
+    """Those of a horizontal axis of so many points whose names do not touch, nor stick out."""
 
     def place(value: float) -> float:
         low, high, at = map(math.log10, (*ends, value)) if log else (*ends, value)
@@ -143,7 +159,7 @@ def thinned(
     end = -math.inf
     for tick, name in zip(ticks, names, strict=True):
         half = width_of(name) / 2
-        if place(tick) - half >= end:
+        if end <= place(tick) - half and place(tick) + half <= length + 8:
             kept.append((tick, name))
             end = place(tick) + half + 5
     return [tick for tick, _ in kept], [name for _, name in kept]

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from aebench.report import figures
+from aebench.report.charts import Charts
 from aebench.report.classes import classes, classes_table
 from aebench.report.conditions import caveats, conditions, facts
 from aebench.report.differences import differences
 from aebench.report.document import (
     BulletList,
     Document,
+    Figure,
     Paragraph,
     ResultsTable,
     Section,
@@ -41,18 +43,20 @@ class Report(Findings):
     @cached_property
     def document(self) -> Document:
         """All that there is to read: the answer first, what to look up last."""
-        results, found = self.results, self.configurations
+        results, found, charts = self.results, self.configurations, Charts(self)
         smoke = Paragraph([Strong("SMOKE: digits, not a benchmark.")])
         sections = [
             *in_short(self),
             *caveats(self),
             overview(self),
+            Section("Trade-offs", [*charts.accuracy_over_bytes(), *charts.mse_over_seconds()]),
             *studies(self),
             self.costs.section,
             training(self),
-            Section("Pictures", [*figures.reconstructions(results, found)]),
-            *panel(self),
-            *classes(self),
+            Section("Pictures", [*figures.gallery(self), *figures.worst(self)]),
+            Section("Codes", [*figures.code_map(self)]),
+            *shown(panel(self), figures.protocol(self)),
+            *shown(classes(self), figures.confusion(self)),
         ]
         appendix = [
             *by_question(self),
@@ -87,6 +91,11 @@ class Report(Findings):
             **pictures,
             "report.md": markdown(self.document).encode(),
         }
+
+
+def shown(sections: Sequence[Section], pictures: Sequence[Figure]) -> list[Section]:
+    """The section, if there is one, with its pictures."""
+    return [Section(section.title, [*section.blocks, *pictures]) for section in sections]
 
 
 def definitions(sections: Sequence[Section]) -> list[Section]:

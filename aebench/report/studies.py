@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aebench.report import figures
+from aebench.report.charts import Charts
 from aebench.report.configurations import Configuration, sort_key, swept, title
 from aebench.report.document import Block, Cell, Header, Paragraph, Section, Table
 from aebench.report.findings import Findings
@@ -25,7 +25,7 @@ def studies(found: Findings) -> list[Section]:
     sections = [
         Section(
             title(name),
-            [*study(found, name, groups), *figures.sweep(name, groups, found.configurations)],
+            [*study(found, name, groups), *Charts(found).sweep(name, groups)],
         )
         for name, groups in parameters.items()
         if name in most

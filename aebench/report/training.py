@@ -1,6 +1,6 @@
 """What training costs, and how it went."""
 
-from aebench.report import figures
+from aebench.report.charts import Charts
 from aebench.report.document import Block, Section
 from aebench.report.findings import Findings
 from aebench.report.tables import LAYERS, MACS, PARAMS, SHORT_RUN, SIZE, table
@@ -12,6 +12,6 @@ def training(found: Findings) -> Section:
     times = found.times
     columns = [SHORT_RUN, LAYERS, PARAMS, SIZE, MACS, times.epoch, times.training]
     blocks: list[Block] = [table(columns, ones)] if ones else []
-    blocks += figures.loss_curves(found.configurations)
-    blocks += figures.further_curves(found.configurations)
+    charts = Charts(found)
+    blocks += [*charts.losses(), *charts.further_curves()]
     return Section("Training", blocks)
