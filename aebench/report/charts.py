@@ -217,37 +217,37 @@ class Charts:
         shown = with_a_curve(groups)
         if not shown:
             return []
-        chosen = (
-            ""
-            if len(shown) == len(groups)
-            else (f" {len(shown)} of {len(groups):,} curves: PCA's and the best.")
-        )
-        return [*self.accuracy_sweep(name, shown, chosen), *self.mse_sweep(name, shown, chosen)]
+        chosen = f" {len(shown)} of {len(groups):,} curves: PCA's and the best."
+        chosen = chosen if len(shown) < len(groups) else ""
+        found = [
+            self.accuracy_sweep(name, shown),
+            # The search changes nothing of what is rebuilt.
+            *([] if name.startswith("knn.") else self.mse_sweep(name, shown)),
+        ]
+        ones = [one for group in groups for one in group if one.ok]
+        titles = [self.accuracy_title(name, ones, len(groups)), self.ratio_title(name, ones)]
+        return [
+            replace(figure, title=heading, caption=figure.caption + chosen)
+            for figure, heading in zip(found, titles, strict=False)
+        ]
 
-    def accuracy_sweep(
-        self, name: str, groups: Sequence[Sequence[Configuration]], chosen: str
-    ) -> list[Figure]:
+    def accuracy_sweep(self, name: str, groups: Sequence[Sequence[Configuration]]) -> Figure:
         """Accuracy over a parameter; PCA and pixels as levels."""
         ones = [one for group in groups for one in group if one.ok]
         curves = [
-            self.curve(
-                name, group, label, lambda one: Interval(*percent(one.intervals["accuracy"]))
-            )
+            self.curve(name, group, label, accuracy)
             for group, label in zip(groups, labels_of(groups), strict=True)
         ]
         levels = [] if name == "latent" else self.pca_level(ones, "accuracy", 100)
-        found = [p for one in ones if (p := self.baselines.pixels_of(one)) and p.ok]
-        for pixels in dict.fromkeys(found[:1]):
-            text = "raw pixels"
-            levels.append(Level(100 * pixels.intervals["accuracy"].mean, text, self.looks[pixels]))
+        pixels = next((p for one in ones if (p := self.baselines.pixels_of(one)) and p.ok), None)
+        if pixels:
+            levels.append(Level(accuracy(pixels).mean, "raw pixels", self.looks[pixels]))
         points = [point for curve in curves for point in curve.points]
         y = self.accuracy_axis(points, [level.y for level in levels])
-        picture = self.lines(
-            parameter_axis(name, ones), y, curves, [*levels, *self.chance_level(y)]
-        )
-        caption = f"kNN accuracy over {name}: up is better. Bars and bands: 95 %.{chosen}"
-        heading = self.accuracy_title(name, ones, len(groups))
-        return [Figure(f"{file_name(name)}-accuracy", picture, heading, caption)]
+        levels += self.chance_level(y)
+        picture = self.lines(parameter_axis(name, ones), y, curves, levels)
+        caption = f"kNN accuracy over {name}: up is better. {BARS}"
+        return Figure(f"{file_name(name)}-accuracy", picture, "", caption)
 
     def accuracy_title(self, name: str, ones: Sequence[Configuration], curves: int) -> str:
         """Which values have the highest accuracy, as far as the paired test tells them apart."""
@@ -264,46 +264,39 @@ class Charts:
             return f"{what}: {len(values)} values share the highest accuracy"
         return f"{what}: accuracy is highest at {' or '.join(values)}{model}"
 
-    def mse_sweep(
-        self, name: str, groups: Sequence[Sequence[Configuration]], chosen: str
-    ) -> list[Figure]:
+    def mse_sweep(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Figure]:
         """MSE over that of PCA of the same size; without enough of those MSE. Empty without any."""
         ones = [one for group in groups for one in group if "mse" in one.intervals]
         ratios = {one: found for one in ones if (found := self.ratio(one))}
-        own = {one: one.intervals["mse"] for one in ones}
-        relative = len(ratios) > 1 and 2 * len(ratios) >= sum(not one.is_pca for one in ones)
-        values = ratios if relative else own
-        drawn = [
-            (label, kept)
+        rebuilt = [one for one in ones if not one.is_pca]
+        relative = len({one.settings[name] for one in ratios}) > 1 and 3 * len(ratios) >= 2 * len(
+            rebuilt
+        )
+        values = ratios if relative else {one: one.intervals["mse"] for one in ones}
+        if not values:
+            return []
+        curves = [
+            self.curve(name, kept, label, lambda one: values[one])
             for group, label in zip(groups, labels_of(groups), strict=True)
             if (kept := [one for one in group if one in values])
         ]
-        if not drawn:
-            return []
-        curves = [self.curve(name, group, label, lambda one: values[one]) for label, group in drawn]
-        ends = [
-            value.mean
-            for found in curves
-            for value in [values[one] for one in ones if one in values]
-        ]
-        log = reaches_far(ends) or (relative and max(ends) >= 2 * min(ends) > 0)
-        caption = "below 1 is better than PCA" if relative else "down is better"
-        caption = f"Test MSE over {name}: {caption}. Bars and bands: 95 %.{chosen}"
+        means = [found.mean for found in values.values()]
+        log = reaches_far(means) or (relative and max(means) >= 2 * min(means) > 0)
         if relative:
-            what, levels = "test MSE / MSE of PCA of the same size", [Level(1, "PCA", PCA)]
-            left = [one for one in ones if one not in ratios and not one.is_pca]
-            if left:
-                caption += f" {len(left):,} runs have no PCA of their size to divide by."
+            levels = [Level(1, "PCA", PCA)]
+            what, better = "test MSE / MSE of PCA of the same size", "below 1 is better than PCA"
+            left = len(rebuilt) - len(ratios)
+            note = f" {left:,} runs have no PCA of their size to divide by." if left else ""
         else:
-            what = "test MSE"
             levels = [] if name == "latent" else self.pca_level(ones, "mse", 1)
-            if not any(one.is_pca for one in ones) and not levels:
-                caption += " There is no PCA of the same size to divide by."
-        shaded = (1.0, "worse than PCA") if relative and max(ends) > 1 else None
+            what, better = "test MSE", "down is better"
+            without = len(ratios) < len(rebuilt)
+            note = " Not every run has a PCA of its size to divide by." if without else ""
+        shaded = (1.0, "worse than PCA") if relative and max(means) > 1 else None
         y = Axis(f"{what}{' (log)' * log}", log)
         picture = self.lines(parameter_axis(name, ones), y, curves, levels, shaded)
-        heading = self.ratio_title(name, ones)
-        return [Figure(f"{file_name(name)}-mse", picture, heading, caption)]
+        caption = f"Test MSE over {name}: {better}. {BARS}{note}"
+        return [Figure(f"{file_name(name)}-mse", picture, "", caption)]
 
     def ratio(self, one: Configuration) -> Interval | None:
         """MSE / MSE of PCA of its size; None for PCA itself and where PCA is exact or missing."""
@@ -321,7 +314,9 @@ class Charts:
         worse = [pair for pair in pairs.values() if pair.is_told and pair.skill.mean < 0]
         if worse:
             most = min(worse, key=lambda pair: pair.skill.mean)
-            others = f"; {len(worse) - 1} more lose to it" if worse[1:] else ""
+            count = len(worse) - 1
+            others = f", and {count} more {'run loses' if count == 1 else 'runs lose'} to it"
+            others = others if count else ""
             return f"{what}: {most.one.short_name} has {against(most)}{others}"
         better = [pair for pair in pairs.values() if pair.is_told and pair.skill.mean > 0]
         if pairs and len(better) == len(pairs):
@@ -362,7 +357,7 @@ class Charts:
             heading = f"Training loss with {size:,} floats"
             found += self.losses_of(f"losses-{size}", heading, sizes[size], compared=True)
         own = [one for one in trained if not is_mse(one)]
-        heading = "Training losses that are not on the scale of the MSE"
+        heading = "Training losses on scales of their own"
         return found + (self.losses_of("losses-own", heading, own, compared=False) if own else [])
 
     def losses_of(
@@ -578,7 +573,7 @@ def sideways(values: Sequence[float], log: bool) -> list[float]:
     for before, value, after in zip(far, far[1:], far[2:], strict=False):
         (alike,) = np.nonzero(places == value)
         room = float(min(value - before, after - value))
-        step = min(0.03 * span, 0.6 * room / len(alike))
+        step = min(0.03 * span, 0.35 * room / len(alike))
         found[alike] = value + step * (np.arange(len(alike)) - (len(alike) - 1) / 2)
     return [float(value) for value in (10**found if log else found)]
 

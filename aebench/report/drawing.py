@@ -17,7 +17,7 @@ from matplotlib.figure import Figure  # not pyplot: no window system, 0.5 s fast
 from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 
-from aebench.report.labels import SMALL, Room, thinned, width_of
+from aebench.report.labels import FONT, SMALL, Room, thinned, width_of
 from aebench.report.looks import PALETTE, nth
 from aebench.report.pictures import (
     Axis,
@@ -34,7 +34,6 @@ from aebench.report.texts import on_one_line, short
 
 COLOURS = {name: light for name, (light, _) in PALETTE.items()}
 VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
-FONT = "DejaVu Sans"  # comes with matplotlib and has most alphabets
 # Where one of these is installed, it has the other letters.
 OTHERS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "Noto Sans")
 STYLE: dict[str, Any] = {
@@ -114,14 +113,14 @@ def page_tag(tag: str, prefix: str, used: set[str], links: Sequence[Point], labe
 
 def attributes(style: str) -> str:
     """A style as attributes. The family of the letters is the page's."""
-    found = ""
+    found = {}  # of two of one name the last counts
     for part in style.split(";"):
         name, _, value = map(str.strip, part.partition(":"))
         if name == "font":
             name, value = "font-size", value.split()[0]
         if value and name != "font-family":
-            found += f' {name}="{VARIABLES.get(value, value)}"'
-    return found
+            found[name] = VARIABLES.get(value, value)
+    return "".join(f' {name}="{value}"' for name, value in found.items())
 
 
 def described(picture: Picture) -> str:
@@ -199,7 +198,7 @@ def chart(picture: Chart) -> Figure:
         axes.axhline(level.y, color=colour, linestyle=line, linewidth=1.1, zorder=1.6)
     first = 0
     for series in picture.series:
-        add_series(axes, series, first)
+        add_series(axes, series, first, banded=not named)
         first += len(series.points)
     write_labels(figure, axes, picture)
     add_legend(figure, named, columns)
@@ -241,8 +240,11 @@ def handle(series: Series) -> Line2D:
     )
 
 
-def add_series(axes: Axes, series: Series, first: int) -> None:
-    """Its line, its intervals and its points. `first`: the place of its first one in the chart."""
+def add_series(axes: Axes, series: Series, first: int, banded: bool) -> None:
+    """Its line, its intervals and its points.
+
+    `first`: the place of its first one in the chart; `banded`: whether the intervals are joined.
+    """
     colour = COLOURS[series.look.colour]
     x = np.array([point.x for point in series.points])
     y = np.array([point.y for point in series.points], np.float64)  # None: NaN, a gap
@@ -251,7 +253,7 @@ def add_series(axes: Axes, series: Series, first: int) -> None:
     wide = high > low
     if series.joined:
         axes.plot(x, y, color=colour, linestyle=series.look.line, linewidth=1.4)
-        if wide.any():
+        if wide.any() and banded:
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     if wide.any():
         axes.vlines(x[wide], low[wide], high[wide], colors=colour, linewidth=1.3)
@@ -389,7 +391,8 @@ def mosaic(picture: Mosaic) -> Figure:
     count, channels, height, width = first.shape
     names = [plain(strip.name, CURVE_LENGTH) for strip in strips]
     heads = [plain(name, CLASS_LENGTH) for name in picture.columns]
-    tile = max(0.42, 2.4 / count)  # inches: an image and the gap after it
+    few = len(strips) <= 12
+    tile = max(0.42, min(0.7, 2.4 / count)) if few else 0.42  # inches: an image and its gap
     gap = max(1, height // 12)
     dots = (width + gap) / tile  # pixels of the images in an inch
     notes = round(dots * 0.13)  # of room below images that have them

@@ -77,7 +77,7 @@ def worst(found: Findings) -> list[Figure]:
         return []
     names = " and ".join(one.short_name for one in [*best, *pca])
     caption = "The test images with the largest errors, each with its MSE, the largest first."
-    return [Figure("worst", Mosaic(strips), f"Where {names} fail most", caption)]
+    return [Figure("worst", Mosaic(strips), f"The worst images of {names}", caption)]
 
 
 def worst_of(one: Configuration) -> list[Strip]:
@@ -113,7 +113,7 @@ def confusion(found: Findings) -> list[Figure]:
     caption = f"Rows: the class; columns: the vote, % of the row.{some}"
     own = shares(matrix)[np.ix_(chosen, chosen)]
     chosen_names = [names[label] for label in chosen]
-    heat = square(chosen_names, own, "{:.0f}", (0.0, 100.0), diverging=False)
+    heat = square(chosen_names, own, "{:.0f}", (0.0, float(own.max()) or 1.0), diverging=False)
     figures = [Figure("confusion", heat, f"What {name} takes the classes for", caption)]
     pca = next((one for one in known if one.is_pca and one is not best), None)
     if pca is None:

@@ -3,10 +3,13 @@
 import math
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
+from matplotlib.font_manager import findfont, get_font
+
 SMALL = 8  # points: the letters of labels and legends
-LETTER = 0.59 * SMALL  # how wide one is, on average
+FONT = "DejaVu Sans"  # comes with matplotlib and has most alphabets
 # Where a label may stand beside its point: which of its sides, and how far from the point.
 PLACES = [
     (0.5, 0, 6),
@@ -51,12 +54,20 @@ class Box(NamedTuple):
 
 
 def width_of(text: str, size: float = SMALL) -> float:
-    """About how wide it is: ideographs are as wide as two letters, some marks as none."""
-    count = sum(
-        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
-        for letter in text
-    )
-    return count * LETTER * size / SMALL
+    """How wide it is."""
+    return 1.05 * size * sum(map(advance, text))  # hinting rounds up
+
+
+@cache
+def advance(letter: str) -> float:
+    """How wide a letter is, in sizes of its font; one that the font has not, as an ideograph."""
+    if unicodedata.combining(letter):
+        return 0
+    font = get_font(findfont(FONT))
+    if not font.get_char_index(ord(letter)):
+        return 1
+    font.set_size(100, 72)
+    return font.load_char(ord(letter)).linearHoriAdvance / 65536 / 100
 
 
 class Room:
