@@ -180,6 +180,7 @@ def results(found, classes=CLASSES, dataset="pets", **changes):
         num_train=1438,
         num_test=IMAGES,
         data_hash="0123456789abcdef",
+        examples=[0, 1],
     )
     facts = {
         "latent": 32,

@@ -105,7 +105,7 @@ class Charts:
 
     def size_of(self, one: Configuration) -> float:
         """Bytes per code; of an image for pixels."""
-        return float(self.found.image_bytes if one.is_pixels else one.mean("code_bytes") or 0)
+        return float(self.found.costs.image_bytes if one.is_pixels else one.mean("code_bytes") or 0)
 
     def size_title(self, shown: Sequence[Configuration]) -> str:
         """What accuracy over bytes shows, as far as the paired test supports it."""
