@@ -639,13 +639,13 @@ def drawable(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[flo
 
 
 def first_epoch_dwarfs(curves: Iterable[Sequence[tuple[float, float | None]]]) -> bool:
-    """Whether the rest of all training would have less than two thirds of the height."""
+    """Whether the rest of all training would have less than half of the height."""
     later = [y for curve in curves for _, y in curve[1:] if y is not None]
     every = [y for curve in curves for _, y in curve if y is not None]
     if not later or all(len(curve) < 3 for curve in curves):
         return False
     low = min(every)
-    return bool(max(later) - low < 0.65 * (max(every) - low))
+    return bool(max(later) - low < 0.5 * (max(every) - low))
 
 
 def whole_ticks(places: Sequence[float]) -> list[float]:

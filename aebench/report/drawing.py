@@ -78,7 +78,7 @@ def svg(picture: Picture, prefix: str) -> str:
     sheet and no style attribute, so that a page may forbid both.
     """
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    text = saved(picture, format="svg", metadata=nothing).decode()
+    text = saved(picture, format="svg", metadata=nothing, facecolor="none").decode()
     text = text[text.index("<svg") :]
     for beside in (
         r"<metadata>.*?</metadata>",
@@ -86,7 +86,7 @@ def svg(picture: Picture, prefix: str) -> str:
         "<!--.*?-->",
     ):
         text = re.sub(beside, "", text, flags=re.DOTALL)
-    used = set(re.findall(r'(?:href="#|url\(#)([\w.-]+)', text))
+    used = set(re.findall(r'(?:href="#|url\(#)([\w.-]+)', "".join(TAG.findall(text))))
     links = points(picture) if isinstance(picture, Chart) else []
     label = escape(described(picture))
     # Names of users stand between tags, where matplotlib escapes their < and >.
@@ -157,6 +157,14 @@ def plain(name: str, length: int = NAME_LENGTH) -> str:
     """A name beside its picture: on one line, and not longer than there is room."""
     name = short(" ".join(on_one_line(name).split()), length)
     return f" {name}" if name.startswith("_") else name  # a legend leaves those out
+
+
+def fitting(label: str) -> str:
+    """As much of an axis's label as there is room for."""
+    label = plain(label)
+    lengths = range(len(label), 1, -1)
+    found = (plain(label, length) for length in lengths)
+    return next((text for text in found if width_of(text, 9) < 72 * (WIDE - 0.2)), "")
 
 
 @singledispatch
@@ -295,8 +303,8 @@ def set_axes(axes: Axes, picture: Chart) -> tuple[float, float]:
     axes.set_yticks(ticks, written(ticks))
     axes.minorticks_off()
     axes.tick_params(length=2.5, labelsize=SMALL)
-    axes.set_xlabel(plain(picture.x.label), loc="right")
-    axes.set_title(plain(picture.y.label), loc="left", x=(0.06 - LEFT) / inches, fontsize=9)
+    axes.set_xlabel(fitting(picture.x.label), loc="right")
+    axes.set_title(fitting(picture.y.label), loc="left", x=(0.06 - LEFT) / inches, fontsize=9)
     return up
 
 
