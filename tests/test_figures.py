@@ -345,17 +345,17 @@ def trained(run="mlp", losses=(0.2, 0.03, 0.025, 0.022), seconds=2.0, **changes)
 
 def test_losses_have_a_chart_for_each_size_and_unit():
     runs = [trained(), trained("mlp10", latent=10), pca(), pca("pca10", latent=10, mse=0.03)]
-    names = [name for name in figures(report(runs)) if name.startswith("losses")]
-    sizes = [f"losses-{size}-{unit}" for size in (10, 32) for unit in ("epochs", "seconds")]
+    names = [name for name in figures(report(runs)) if name.startswith("loss_curves")]
+    sizes = [f"loss_curves-{size}-{unit}" for size in (10, 32) for unit in ("epochs", "seconds")]
     assert names == sizes
-    picture = chart(report(runs), "losses-32-seconds")
+    picture = chart(report(runs), "loss_curves-32-seconds")
     (level,) = picture.levels
     assert (level.text, level.y) == ("PCA's test MSE", pytest.approx(0.015))
     # The first epoch would take most of the height.
     assert picture.y.label == "training loss (from epoch 2)"
     assert [point.x for point in picture.series[0].points] == [4, 6, 8]
     assert [point.card for point in picture.series[0].points] == ["", "", "run-mlp"]
-    even = chart(report([trained(losses=(0.03, 0.025, 0.02))]), "losses-32-epochs")
+    even = chart(report([trained(losses=(0.03, 0.025, 0.02))]), "loss_curves-32-epochs")
     assert even.y.label == "training loss" and len(even.series[0].points) == 3
 
 
@@ -364,25 +364,25 @@ def test_loss_of_its_own_scale_is_not_held_against_the_error():
     further = trained("vae", options={"a": 2}, curves={"kl": [3.0, 2.0, 1.0, 1.0]})
     encoder = trained("simclr", mse=None, options={"a": 3})
     names = figures(report([trained(), odd, further, encoder, pca()]))
-    assert [series.name for series in names["losses-32-epochs"].picture.series] == ["mlp"]
-    own = names["losses-own-epochs"].picture
+    assert [series.name for series in names["loss_curves-32-epochs"].picture.series] == ["mlp"]
+    own = names["loss_curves-own-epochs"].picture
     assert [series.name for series in own.series] == ["odd", "vae", "simclr"] and own.levels == []
 
 
 def test_losses_over_time_are_of_times_that_may_be_compared():
     runs = [trained(), trained("other", options={"a": 1}, train_contended=True)]
-    figure = figures(report(runs))["losses-32-seconds"]
+    figure = figures(report(runs))["loss_curves-32-seconds"]
     assert [series.name for series in figure.picture.series] == ["mlp"]
     assert "1 runs whose times may not be compared" in figure.caption
     for one in runs:
         one.epoch_seconds = []  # of an older result
     names = figures(report(runs))
-    assert "losses-32-epochs" in names and "losses-32-seconds" not in names
+    assert "loss_curves-32-epochs" in names and "loss_curves-32-seconds" not in names
 
 
 def test_runs_of_one_model_are_told_apart_by_their_lines():
     runs = [trained(f"d{n}", model="cnn", depth=n) for n in (1, 2, 3)]
-    found = chart(report(runs), "losses-32-epochs").series
+    found = chart(report(runs), "loss_curves-32-epochs").series
     assert len({(one.look.colour, one.look.marker) for one in found}) == 1
     assert len({one.look.line for one in found}) == 3
 
@@ -390,17 +390,17 @@ def test_runs_of_one_model_are_told_apart_by_their_lines():
 def test_losses_that_no_axis_can_show_are_left_out():
     runs = [trained(), trained("huge", losses=(1.7e308, 1e308), options={"a": 1})]
     assert not any("own" in name for name in figures(report(runs)))
-    assert drawing.png(chart(report(runs), "losses-32-epochs"))
+    assert drawing.png(chart(report(runs), "loss_curves-32-epochs"))
 
 
 def test_a_gap_is_no_point_and_the_epochs_are_all_there():
     found = report([made(curves={"kl": [None, 1.0, None, 3.0, None]})])
-    picture = chart(found, "curve-kl")
+    picture = chart(found, "further_curves-kl")
     assert [point.y for point in picture.series[0].points] == [None, 1.0, None, 3.0, None]
     assert picture.x.ends and picture.x.ends[0] < 1 and picture.x.ends[1] > 5
     # What stands between gaps is on no line: it is marked.
     assert drawing.svg(picture, "p-").count("<use") > drawing.svg(
-        chart(report([made(curves={"kl": [2.0, 1.0, 2.0, 3.0, 2.0]})]), "curve-kl"), "p-"
+        chart(report([made(curves={"kl": [2.0, 1.0, 2.0, 3.0, 2.0]})]), "further_curves-kl"), "p-"
     ).count("<use")
 
 
@@ -411,22 +411,22 @@ def test_further_curves_have_a_chart_each():
         made("critic", options={"beta": 9}, curves={"critic": [1e308, -1e300, 0.5]}),
         made("plain", options={"beta": 2}),
     ]
-    names = {n: f for n, f in figures(report(runs)).items() if n.startswith("curve")}
+    names = {n: f for n, f in figures(report(runs)).items() if n.startswith("further")}
     found = {n: [series.name for series in f.picture.series] for n, f in names.items()}
     assert found == {
-        "curve-kl": ["vae", "vae4"],
-        "curve-recon": ["vae"],
-        "curve-critic": ["critic"],
+        "further_curves-kl": ["vae", "vae4"],
+        "further_curves-recon": ["vae"],
+        "further_curves-critic": ["critic"],
     }
     many = made(curves={f"c{n}": [1.0, 2.0] for n in range(30)})
-    curves = [f for n, f in figures(report([many])).items() if n.startswith("curve")]
+    curves = [f for n, f in figures(report([many])).items() if n.startswith("further")]
     assert len(curves) == 12 and "12 of 30 curves" in curves[0].caption
 
 
 def test_gallery_is_by_error_and_says_it():
     packed = made("packed", options={"a": 1}, mse=0.001, mse_8bit=0.2)
     found = report(with_maps([*sweep(), packed, made("simclr", mse=None, options={"a": 2})]))
-    picture = figures(found)["gallery"].picture
+    picture = figures(found)["reconstructions"].picture
     assert isinstance(picture, Mosaic)
     names = [strip.name for strip in picture.strips]
     wanted = ["original", "packed", "pca", "mlp", "pca-latent10", "mlp-latent10", "mlp-untrained"]
@@ -436,7 +436,7 @@ def test_gallery_is_by_error_and_says_it():
     )
     assert picture.columns == ["0", "1"]  # the classes of the test images 0 and 1
     without = report([made()], originals=None)
-    assert [strip.name for strip in figures(without)["gallery"].picture.strips] == ["mlp"]
+    assert [strip.name for strip in figures(without)["reconstructions"].picture.strips] == ["mlp"]
 
 
 def test_worst_images_stand_above_what_is_made_of_them():
@@ -503,8 +503,8 @@ def test_pictures_of_many_runs_show_the_best_and_the_references():
     curves = [series.name for series in names["latent-accuracy"].picture.series]
     assert len(curves) == 10 and {"pca", "model-99"} <= {*curves}
     assert "10 of 101 curves: PCA's and the best." in names["latent-accuracy"].caption
-    assert len(names["gallery"].picture.strips) == 25
-    assert len(names["losses-8-epochs"].picture.series) == 12
+    assert len(names["reconstructions"].picture.strips) == 25
+    assert len(names["loss_curves-8-epochs"].picture.series) == 12
 
 
 def test_nothing_is_drawn_of_nothing():

@@ -355,10 +355,12 @@ class Charts:
         found = []
         for size in self.first_sizes(sizes):
             heading = f"Training loss with {size:,} floats"
-            found += self.losses_of(f"losses-{size}", heading, sizes[size], compared=True)
+            found += self.losses_of(f"loss_curves-{size}", heading, sizes[size], compared=True)
         own = [one for one in trained if not is_mse(one)]
         heading = "Training losses on scales of their own"
-        return found + (self.losses_of("losses-own", heading, own, compared=False) if own else [])
+        return found + (
+            self.losses_of("loss_curves-own", heading, own, compared=False) if own else []
+        )
 
     def losses_of(
         self, name: str, heading: str, ones: Sequence[Configuration], compared: bool
@@ -449,7 +451,9 @@ class Charts:
             if len(most) < len(charts):
                 caption += f" {len(most)} of {len(charts):,} curves: those that most runs have."
             caption += of_all(shown, charts[name])
-            found.append(Figure(f"curve-{file_name(name)}", picture, short(name, 60), caption))
+            found.append(
+                Figure(f"further_curves-{file_name(name)}", picture, short(name, 60), caption)
+            )
         return found
 
     def lines(

@@ -44,7 +44,7 @@ def gallery(found: Findings) -> list[Figure]:
     caption = f"The same test images, by MSE.{of_all(shown, drawn)}"
     picture = Mosaic([*above, *strips], class_names(found, len(strips[0].images)))
     heading = "What each run makes of the same images, the smallest error first"
-    return [Figure("gallery", picture, heading, caption)]
+    return [Figure("reconstructions", picture, heading, caption)]
 
 
 def error(one: Configuration) -> str:
