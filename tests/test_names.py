@@ -145,7 +145,7 @@ def test_texts_are_whole_in_results_csv(named, key):
 
 
 def test_pictures_of_any_names_are_drawn(named):
-    for name in ("reconstructions", "loss_curves", "confusion"):
+    for name in ("reconstructions", "accuracy_over_bytes", "confusion"):
         with Image.open(named / f"reports/figures/{name}.png") as picture:
             assert max(picture.size) < 3000
 

@@ -204,7 +204,7 @@ def test_reports_hold_what_the_results_say(finished):
     assert "SMOKE: digits, not a benchmark" in text
     for heading in ("## Architectures", "## kNN on codes against raw pixels"):
         assert heading in text
-    for name in ("reconstructions", "loss_curves"):
+    for name in ("reconstructions", "accuracy_over_bytes"):
         assert f"(figures/{name}.png)" in text
         Image.open(finished / f"reports/figures/{name}.png").verify()
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas
 import pytest
 from conftest import ROOT
-from PIL import Image
 from ruamel.yaml import YAML
 from sklearn.metrics import confusion_matrix
 from synthetic import (
@@ -28,7 +27,7 @@ from synthetic import (
 )
 
 from aebench.evaluation.uncertainty import of_accuracy, p_value
-from aebench.report import conditions, drawing
+from aebench.report import conditions
 from aebench.report.configurations import best_and_references
 from aebench.report.document import CodeBlock, Figure, Table
 from aebench.report.rows import results_csv
@@ -411,8 +410,9 @@ def test_parameters_have_their_study_by_value_and_its_picture(seeded):
     study = section(document, "Parameter beta")
     assert "beta alone (0.5, 1, 4)" in words(study.blocks[0])
     assert [row["beta"].value for row in cells(study).values()][:3] == [0.5, 1, 4]
-    (figure,) = [block for block in study.blocks if isinstance(block, Figure)]
-    assert figure.picture.ticks == [0.5, 1, 4] and figure.picture.pixels_accuracy == 60
+    drawn = [block for block in study.blocks if isinstance(block, Figure)]
+    assert [figure.name for figure in drawn] == ["beta-accuracy", "beta-mse"]
+    assert all(figure.picture.x.ticks == [0.5, 1, 4] for figure in drawn)
     assert "Representation size" not in titles(document)
     text = [made(f"mlp-{loss}", options={"loss": loss}) for loss in ("l1", "huber")]
     blocks = section(report(text).document, "Parameter loss").blocks
@@ -517,22 +517,6 @@ def test_sentences_of_many_runs_are_bounded_and_tables_have_them_all(many):
     assert "(8, 16, 20, 21, " in sizes and " others), then" in sizes
 
 
-def test_pictures_of_many_runs_show_the_best_and_the_references(many):
-    found = {figure.name: figure for figure in many.document.figures}
-    for name in found:
-        size = Image.open(io.BytesIO(many.files[f"figures/{name}.png"])).size
-        assert max(size) <= 3000, (name, size)
-    rows = [name for name, _ in found["reconstructions"].picture.rows]
-    shares = [name for name, _ in found["confusion"].picture.shares]
-    assert {"pca", "pixels", "m49-l8"} < set(rows) and len(rows) == 25
-    assert {"pca", "pixels"} < set(shares) and len(shares) == 12
-    assert "24 of 175 runs: the best and the references." in found["reconstructions"].caption
-    curves = [curve.name for curve in found["latent"].picture.accuracy]
-    assert "model-49" in curves and "pca" in curves and len(curves) == 10
-    assert "10 of 52 curves" in found["latent"].caption
-    assert len(found["loss_curves"].picture.curves) == 30
-
-
 def test_many_studies_and_classes_are_bounded(many):
     document = many.document
     studies = [name for name in titles(document) if name.startswith(("Parameter", "Repr"))]
@@ -552,22 +536,3 @@ def test_a_choice_is_none_where_there_is_room():
         one.name for one in found.configurations
     ]
     assert " runs: the best" not in found.files["report.md"].decode()
-
-
-@pytest.mark.parametrize("curves", [1, 10, 50])
-@pytest.mark.parametrize("length", [3, 100])
-def test_legends_lie_within_their_pictures(monkeypatch, curves, length):
-    monkeypatch.setattr(drawing, "saved", lambda figure: figure)
-    runs = [
-        made(f"{i}-{latent}", model=f"{i}-{length * 'W'}", latent=latent)
-        for i in range(curves)
-        for latent in (8, 16)
-    ]
-    for found in report(runs).document.figures:
-        figure = drawing.png(found.picture)
-        figure.canvas.draw()
-        for legend in filter(None, (axis.get_legend() for axis in figure.axes)):
-            box = legend.get_window_extent()
-            assert figure.bbox.containsx(box.x0) and figure.bbox.containsx(box.x1)
-            assert figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1)
-            assert len(legend.get_texts()) <= (30 if found.name == "loss_curves" else 11)
