@@ -218,6 +218,7 @@ def test_what_saw_the_labels_is_on_no_front():
     assert max(y for _, y in figure.picture.front) == pytest.approx(60)
     assert by_card(figure.picture)["run-seen"].y == pytest.approx(95, abs=1)
     assert "by what saw no labels" in figure.caption and "seen" not in figure.title
+    assert chart(report([seen]), "accuracy_over_bytes").front == []
 
 
 def test_accuracies_of_another_search_are_not_beside_the_others():

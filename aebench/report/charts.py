@@ -77,6 +77,7 @@ class Charts:
             ],
             most=True,
         )
+        corners = [(points[one].x, y) for _, y, one in edge]
         y = self.accuracy_axis([*points.values()])
         references = [one for one in shown if one.is_reference]
         wanted = [*references, *best_first(shown)]
@@ -86,7 +87,7 @@ class Charts:
             y,
             self.by_model(points),
             self.chance_level(y),
-            [(points[one].x, y) for _, y, one in edge] + [(max(places), edge[-1][1])] * bool(edge),
+            [*corners, *((max(places), y) for _, y in corners[-1:])],
             self.labels_of(points, [one for _, _, one in edge], wanted),
             legend=len(shown) > DIRECT,
         )
