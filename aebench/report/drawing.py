@@ -377,6 +377,8 @@ def write_labels(figure: Figure, axes: Axes, picture: Chart) -> None:
     room.take([p for two in zip(corners, stairs, strict=False) for p in two], True, size=1)
     found = []
     for level in picture.levels:
+        ends = [place(x, level.y) for x in axes.get_xlim()]
+        room.take(ends, joined=True, size=1)
         text = plain(level.text, CURVE_LENGTH)
         found.append((room.along(text, place(left, level.y)[1]), text, level.look.colour))
     if picture.shaded:
