@@ -50,7 +50,8 @@ def test_wheel_holds_all_of_the_package_and_the_repositorys_own_template(wheel):
         files = {name: archive.read(name) for name in archive.namelist()}
     package = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
-        for path in (ROOT / "aebench").rglob("*.py")
+        for path in (ROOT / "aebench").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     paths = [ROOT / "params.yaml", ROOT / "dvc.yaml", *(ROOT / "plugins").glob("*.py")]
     paths += [ROOT / ".dvcignore", ROOT / ".gitignore", ROOT / ".dvc/config"]
@@ -58,7 +59,7 @@ def test_wheel_holds_all_of_the_package_and_the_repositorys_own_template(wheel):
     paths += (ROOT / ".dvc/plots").iterdir()
     template = {TEMPLATE + path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
     shown = {name: content for name, content in files.items() if ".dist-info/" not in name}
-    assert shown == package | template | {"aebench/py.typed": b""}
+    assert shown == package | template
 
 
 def test_installed_wheel_makes_a_workspace_runs_it_and_loads_its_models(elsewhere):

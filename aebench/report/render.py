@@ -79,6 +79,7 @@ class Report(Findings):
     def files(self) -> dict[str, bytes]:
         """Name below reports/ -> content."""
         from aebench.report.drawing import png  # matplotlib: 0.5 s that a document does not need
+        from aebench.report.page import page
 
         rows = results_csv(self.results.results, self.configurations, self.baselines)
         pictures = {f"figures/{f.name}.png": png(f.picture) for f in self.document.figures}
@@ -90,6 +91,7 @@ class Report(Findings):
             "plots/quality.csv": quality_csv(self.configurations),
             **pictures,
             "report.md": markdown(self.document).encode(),
+            "report.html": page(self, self.document),
         }
 
 
