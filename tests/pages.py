@@ -51,7 +51,7 @@ MAPPED = 9  # pixels of a tile
 
 def page(report):
     """Its page, as text."""
-    return written(report, report.document).decode()
+    return written(report.document, report).decode()
 
 
 def images(seed, count=4, channels=3, side=16):

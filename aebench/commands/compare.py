@@ -15,7 +15,7 @@ from aebench.errors import AebenchError, first_line, nearest
 from aebench.params import NAME, read_yaml
 from aebench.records.plan import ReportPlan, Sources
 from aebench.schema import RUN_NAME
-from aebench.workspace import PER_RUN, Workspace
+from aebench.workspace import PER_RUN, Outs, Workspace
 
 if TYPE_CHECKING:
     from aebench.report.sides import Side
@@ -42,20 +42,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["worse"],
         help="exit status 1 if a figure is worse, a run fails now, or nothing could be compared",
     )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, too")
 
 
-def compare(workspace: Workspace, old: str, new: str, more: list[str], fail_on: str | None) -> None:
-    """Print what differs, in Markdown.
+def compare(
+    workspace: Workspace,
+    old: str,
+    new: str,
+    more: list[str],
+    fail_on: str | None,
+    html: Path | None,
+) -> None:
+    """Print what differs, in Markdown; with `html`, write the page to this file, too.
 
     AebenchError where a revision or its results cannot be had; with `fail_on`, after everything is
     printed, where something is worse.
     """
     from aebench.report.comparison import Comparisons
     from aebench.report.markdown import markdown
+    from aebench.report.page import page
 
     if not workspace.params.is_file():
         raise AebenchError(f"{NAME}: not there; run aebench in a workspace that has one")
     found = Comparisons([side_of(workspace, name) for name in (old, new, *more)])
+    if html:
+        with Outs() as outs:
+            outs.write(html, page(found.document))
     print(markdown(found.document), end="")
     if fail_on and (reasons := found.worse):
         raise AebenchError(f"--fail-on {fail_on}: {'; '.join(reasons)}")

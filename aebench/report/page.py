@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain, count
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from aebench.evaluation.uncertainty import Interval
+from aebench.fingerprint import PACKAGE
 from aebench.records.prepare import SPRITE_COLUMNS
 from aebench.report import html
 from aebench.report.cards import cards
@@ -30,7 +30,7 @@ from aebench.report.looks import PALETTE, looks
 from aebench.report.pairs import Pairs
 from aebench.report.texts import short
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = PACKAGE / "report/assets"
 # A stage's key covers modules: by this it covers what stands beside them, too.
 ASSETS_HASH = "663e7f9cd046e565653d7a7c6a0d07daee4c6839d06264f310c5382bde522eb7"
 IMAGE_BYTES = 4_000_000  # of all cards
@@ -39,9 +39,9 @@ WIDE, LONG = 7, 30  # columns and rows: a table of the appendix with more is fol
 APPENDIX, PAIRS, RUNS = "Appendix", "Two runs side by side", "Runs"
 
 
-def page(found: Findings, document: Document) -> bytes:
-    """The whole file, UTF-8."""
-    everything = found.configurations
+def page(document: Document, found: Findings | None = None) -> bytes:
+    """The whole file, UTF-8. `found`: what the document is of, where it is one suite of runs."""
+    everything = found.configurations if found else []
     look_of = looks(everything)
     sections = [*document.sections, *document.appendix]
     titles = [*(section.title for section in sections), PAIRS, RUNS, APPENDIX]
@@ -50,7 +50,8 @@ def page(found: Findings, document: Document) -> bytes:
     place = Place(first, {one.card: look_of[one] for one in everything}, Images())
     pairs = Pairs(everything) if sum(bool(one.ok) for one in everything) > 1 else None
     pictured = with_images(everything, place.images)
-    sprite = found.results.sprite
+    sprite = found.results.sprite if found else None
+    originals = found.results.originals if found else None
     length = len(document.sections)
     shown = [section_of(one, id, place) for one, id in zip(sections, ids, strict=False)]
     named = [(id, words) for id, words, _ in shown[:length]]
@@ -65,7 +66,7 @@ def page(found: Findings, document: Document) -> bytes:
         styles=Markup(styles),
         scripts=[Markup(script) for script in scripts],
         facts=html.inline(document.facts, place),
-        headline=[*headline(found, place)],
+        headline=[*headline(found, place)] if found else [],
         nav=named,
         before=html.blocks(document.blocks, place),
         sections=shown[:length],
@@ -78,10 +79,10 @@ def page(found: Findings, document: Document) -> bytes:
         data=data(pairs, found),
         sprite=sprite and f"data:image/webp;base64,{base64.b64encode(sprite).decode()}",
         columns=SPRITE_COLUMNS,
-        mapped=len(found.results.data.mapped) if sprite else 0,
+        mapped=len(found.results.data.mapped) if found and sprite else 0,
         runs_id=ids[-2],
         runs_title=RUNS,
-        cards=[*cards(everything, place, document, found.results.originals, pictured)],
+        cards=[*cards(everything, place, document, originals, pictured)],
         without_images=sum(bool(one.ok) for one in everything if one not in pictured),
     )
     return text.encode()
@@ -210,9 +211,9 @@ def headline(found: Findings, place: Place) -> Iterator[tuple[str, Markup, Marku
     yield "Failed", plain(f"{failed:,}"), count
 
 
-def data(pairs: Pairs | None, found: Findings) -> Markup:
+def data(pairs: Pairs | None, found: Findings | None) -> Markup:
     """What the script reads."""
-    if pairs is None:
+    if pairs is None or found is None:
         return in_script(None)
     data = found.results.data
     pictured = found.results.sprite is not None

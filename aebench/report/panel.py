@@ -51,10 +51,12 @@ class PanelCell(NamedTuple):
 
 
 def panel_cells(results: Sequence[Result]) -> list[PanelCell]:
-    """Those that any of the results has, in their order."""
+    """Those that any of the results has: the metrics in their order, each by k."""
     columns = dict.fromkeys(column for result in results for column in result.columns)
     matches = ((column, PANEL_COLUMN.fullmatch(column)) for column in columns)
-    return [PanelCell(column, *match.groups()) for column, match in matches if match]
+    cells = [PanelCell(column, *match.groups()) for column, match in matches if match]
+    metrics = [*dict.fromkeys(cell.metric for cell in cells)]
+    return sorted(cells, key=lambda cell: (metrics.index(cell.metric), int(cell.k)))
 
 
 TITLE = "Does the protocol decide?"

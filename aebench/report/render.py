@@ -91,7 +91,7 @@ class Report(Findings):
             "plots/quality.csv": quality_csv(self.configurations),
             **pictures,
             "report.md": markdown(self.document).encode(),
-            "report.html": page(self, self.document),
+            "report.html": page(self.document, self),
         }
 
 

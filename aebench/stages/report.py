@@ -44,9 +44,8 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
         old.unlink()
     if results:
         print(f"wrote {workspace.reports / 'report.md'}, results.csv, metrics.json and figures/")
-    page = workspace.reports / "report.html"
-    if page in contents:
-        print(f"open {page.absolute().as_uri()}", flush=True)  # which a terminal makes a link
+    page = (workspace.reports / "report.html").absolute()
+    print(f"open {page.as_uri()}", flush=True)  # which a terminal makes a link
     failed = [result for result in found.results if not result.ok]
     if failed:
         print(f"aebench: {len(failed)} of {len(found.results)} runs failed", file=sys.stderr)
