@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from pages import CLASSES, HOSTILE, MAPPED, rich, runs
 from pages import page as written
-from synthetic import IMAGES
+from synthetic import IMAGES, made, sweep
+from synthetic import report as report_of
 
+from aebench.report.markdown import markdown
 from aebench.report.texts import on_one_line
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[test]'")
@@ -304,3 +307,30 @@ def test_a_hostile_name_is_shown_as_it_is(page):
     assert {on_one_line(name) for name in NAMES} <= {*cards}
     page.get_by_role("link", name="<script>alert(1)</script>").first.click()
     assert page.locator(".card:target h3").inner_text() == "<script>alert(1)</script>"
+
+
+# What widens a table on a git host: its text's size, cells' padding and borders; no line breaks.
+GIT_HOST = """
+body { font: 16px/1.5 "Segoe UI", "Noto Sans", Helvetica, Arial, "Liberation Sans", sans-serif; }
+table { display: block; width: max-content; border-spacing: 0; border-collapse: collapse; }
+th, td { padding: 6px 13px; border: 1px solid; } th { font-weight: 600; }
+"""
+
+
+def test_no_table_above_the_appendix_is_wider_than_a_git_host_shows(browser):
+    large = {"num_params": 123_456_789, "train_seconds": 12345.6, "epoch_seconds": 1234.5}
+    names = [f"a-name-that-is-long-{n}" for n in range(3)]
+    found = [
+        *(made(name, s, options={"a": n}, **large) for n, name in enumerate(names) for s in (0, 1)),
+        *(made("taught-long-name", s, depth=1, labels_seen=True) for s in (0, 1)),
+        *sweep(),
+    ]
+    text, _ = markdown(report_of(found).document).split("## Appendix")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    html = MarkdownIt("commonmark").enable("table").render(text)
+    page.set_content(f"<style>{GIT_HOST}</style>{html}")
+    widths = page.evaluate("[...document.querySelectorAll('table')].map(t => t.offsetWidth)")
+    columns = page.evaluate("[...document.querySelectorAll('tr')].map(r => r.cells.length)")
+    page.close()
+    # Without Arial's metrics the font of the browser is a sixth wider.
+    assert len(widths) > 3 and max(widths) <= 900 and max(columns) <= 7, widths
