@@ -1,6 +1,7 @@
 """All runs in one table: a short one to read, and the whole of it by question."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from aebench.report.configurations import Configuration, best_and_references, of_all
 from aebench.report.document import (
@@ -29,8 +30,9 @@ from aebench.report.tables import (
     SIZE,
     STATUS,
     Column,
+    filled,
+    headers,
     notes,
-    table,
 )
 from aebench.report.ties import BOLD
 
@@ -51,22 +53,22 @@ def overview(found: Findings) -> Section:
 
 
 def short(found: Findings, shown: Sequence[Configuration]) -> Table:
-    """At most seven columns, by size: PCA of each first, then other references, then the runs."""
-    sizes: dict[tuple[float, str], list[Configuration]] = {}
-    for one in shown:
-        sizes.setdefault(size(one), []).append(one)
+    """At most seven columns, by size, each under its title."""
     skill, gain = found.baselines.columns
-    rows: list[list[Cell]] = []
     columns = [SHORT_RUN, PARAMS, found.times.short_epoch, SHORT_ACCURACY, gain, MSE_1000, skill]
-    shape = table(columns, shown)
-    kept = [c for c in columns if c.header in {header.name for header in shape.headers}]
-    for key in sorted(sizes):
-        ones = sorted(sizes[key], key=lambda one: (not one.is_pca, not one.is_reference))
-        if len(sizes) > 1:
-            rows.append([Cell(key[1])])
-        bold = strong(found, ones, kept)
-        rows += [cells(one, bold) for one in ones]
-    return Table(shape.headers, rows)
+    columns = filled(columns, shown)
+    sizes = by_size(shown)
+    rows: list[list[Cell]] = []
+    for title, ones in sizes.items():
+        rows += [[Cell(title)]] if len(sizes) > 1 else []
+        rows += [cells(one, in_bold(found, ones, columns)) for one in ones]
+    return Table(headers(columns), rows)
+
+
+def by_size(ones: Sequence[Configuration]) -> dict[str, list[Configuration]]:
+    """Title -> those of one size, the smallest first: PCA, other references, then the runs."""
+    ordered = sorted(ones, key=lambda one: (size(one), not one.is_pca, not one.is_reference))
+    return {title: [*group] for (_, title), group in groupby(ordered, size)}
 
 
 def cells(one: Configuration, columns: Sequence[Column]) -> list[Cell]:
@@ -76,18 +78,14 @@ def cells(one: Configuration, columns: Sequence[Column]) -> list[Cell]:
     return [failed if not one.ok and c.header == is_told else c.cell(one) for c in columns]
 
 
-def strong(
+def in_bold(
     found: Findings, ones: Sequence[Configuration], columns: Sequence[Column]
 ) -> list[Column]:
-    """The columns with the best of these, and their ties, in bold."""
-    groups = found.ties.best_by_size(ones)
-    best = {
-        SHORT_ACCURACY.header: [
-            *found.ties.best(ones, "accuracy"),
-            *found.ties.best_unlabelled(ones),
-        ],
-        MSE_1000.header: [one for group in groups for one in group],
-    }
+    """The columns with the best of these, of one size, and their ties in bold."""
+    accurate = [*found.ties.best(ones, "accuracy"), *found.ties.best_unlabelled(ones)]
+    lowest = [one for group in found.ties.best_by_size(ones) for one in group]
+    best = dict.fromkeys((ACCURACY.header, SHORT_ACCURACY.header), accurate)
+    best |= dict.fromkeys((MSE.header, MSE_1000.header), lowest)
     return [column.strong(best.get(column.header, [])) for column in columns]
 
 
@@ -103,7 +101,7 @@ def size(one: Configuration) -> tuple[float, str]:
 
 
 def whole(found: Findings) -> Table:
-    """Every figure of every run; its headers say which question each answers."""
+    """Every figure of every run, by size; its headers say which question each answers."""
     skill, gain = found.baselines.columns
     keeps = [ACCURACY, gain, PROBE, MSE, skill, PSNR]
     costs = [LAYERS, PARAMS, SIZE, MACS, found.times.epoch, found.times.training]
@@ -117,7 +115,13 @@ def whole(found: Findings) -> Table:
         *(column.of_group(SEARCH) for column in found.costs.columns.values()),
         STATUS,
     ]
-    return table(columns, found.configurations)
+    columns = filled(columns, found.configurations)
+    rows = [
+        [column.cell(one) for column in in_bold(found, ones, columns)]
+        for ones in by_size(found.configurations).values()
+        for one in ones
+    ]
+    return Table(headers(columns), rows)
 
 
 def by_question(found: Findings) -> list[Section]:
@@ -127,7 +131,7 @@ def by_question(found: Findings) -> list[Section]:
     sections = []
     for group in groups:
         places = [i for i, h in enumerate(everything.headers) if h.group in ("", group)]
-        headers = [everything.headers[place] for place in places]
-        cells = [[row[place] for place in places] for row in everything.cells]
-        sections.append(Section(f"All runs: {group}", [Table(headers, cells)]))
+        kept = [everything.headers[place] for place in places]
+        rows = [[row[place] for place in places] for row in everything.cells]
+        sections.append(Section(f"All runs: {group}", [Table(kept, rows)]))
     return sections

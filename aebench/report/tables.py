@@ -51,9 +51,18 @@ class Column(NamedTuple):
 
 def table(columns: Sequence[Column], ones: Sequence[Configuration]) -> Table:
     """A row for each configuration; without the columns in which none has anything."""
-    filled = [column for column in columns if any(column.cell(one).spans for one in ones)]
-    headers = [Header(c.header, c.meaning, c.is_text, c.group) for c in filled]
-    return Table(headers, [[column.cell(one) for column in filled] for one in ones])
+    shown = filled(columns, ones)
+    return Table(headers(shown), [[column.cell(one) for column in shown] for one in ones])
+
+
+def filled(columns: Sequence[Column], ones: Sequence[Configuration]) -> list[Column]:
+    """The columns in which any of them has something."""
+    return [column for column in columns if any(column.cell(one).spans for one in ones)]
+
+
+def headers(columns: Sequence[Column]) -> list[Header]:
+    """Of a table with these columns."""
+    return [Header(c.header, c.meaning, c.is_text, c.group) for c in columns]
 
 
 def notes(ones: Sequence[Configuration]) -> list[Block]:
