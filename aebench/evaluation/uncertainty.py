@@ -7,6 +7,7 @@ import numpy as np
 from scipy import special
 
 LEVEL = 0.95
+LEAST = 0.05  # p below which a difference is told
 
 
 class Interval(NamedTuple):
@@ -76,6 +77,20 @@ def over_seeds(values: Sequence[float]) -> Interval:
     found = np.array(values, np.float64)
     half = half_width(of_mean(found))
     return Interval(float(found.mean()), half, half)
+
+
+def of_ratio(one: Sequence[float], other: Sequence[float]) -> Interval:
+    """95 % interval of mean / mean of independent positive values, linearised (delta method).
+
+    Without ends where either has one value alone.
+    """
+    top, below = np.array(one, np.float64), np.array(other, np.float64)
+    ratio = float(top.mean() / below.mean())
+    if min(len(top), len(below)) < 2:
+        return Interval(ratio)
+    half = half_width([*of_mean(top / top.mean()), *of_mean(below / below.mean())])
+    half = None if half is None else half * ratio
+    return Interval(ratio, half, half)
 
 
 def of_accuracy(values: np.ndarray) -> Interval:
@@ -203,18 +218,12 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return result
 
 
-def tied(means: Sequence[float], p_of: Callable[[int, int], float], largest: bool) -> list[int]:
-    """The index of the best mean, then of those that are not significantly worse.
+def told(count: int, p_of: Callable[[int, int], float]) -> set[frozenset[int]]:
+    """The pairs among so many models that a test tells apart, of 5 % with Holm's correction.
 
-    `p_of(i, j)`: the p of equal means of models i and j < i. Holm's correction is over all pairs of
-    models, as the best is chosen on the same images.
+    `p_of(i, j)`: the p of equal means of models i and j < i. The correction is over all pairs, as
+    the best is chosen on the same images.
     """
-    best = int(np.argmax(means) if largest else np.argmin(means))
-    pairs = [(i, j) for i in range(len(means)) for j in range(i)]
+    pairs = [(i, j) for i in range(count) for j in range(i)]
     adjusted = holm([p_of(i, j) for i, j in pairs])
-    worse = {
-        i + j - best
-        for (i, j), p in zip(pairs, adjusted, strict=True)
-        if best in (i, j) and p < 0.05
-    }
-    return [best, *(i for i in range(len(means)) if i != best and i not in worse)]
+    return {frozenset(pair) for pair, p in zip(pairs, adjusted, strict=True) if p < LEAST}

@@ -73,9 +73,7 @@ def card(
     one: Configuration, place: Place, figures: Sequence[tuple[Header, Cell]], images: Markup
 ) -> Markup:
     """A section whose id is the configuration's."""
-    title = tag(
-        "h3", key(place.looks[one.card]), tag("bdi", short(one.name)), id=f"{one.card}-title"
-    )
+    title = tag("h3", key(place.looks[one.card]), tag("bdi", short(one.name)), id=f"h:{one.card}")
     parts = [
         title,
         kinds(one),
@@ -89,7 +87,7 @@ def card(
         folded("Provenance", listed(provenance(one))),
         folded("Commands", commands(one)),
     ]
-    return tag("section", *parts, id=one.card, class_="card", aria_labelledby=f"{one.card}-title")
+    return tag("section", *parts, id=one.card, class_="card", aria_labelledby=f"h:{one.card}")
 
 
 def kinds(one: Configuration) -> Markup:

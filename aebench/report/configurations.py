@@ -13,7 +13,7 @@ import numpy as np
 from aebench.evaluation.quality import psnr
 from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
 from aebench.report.results import Result, equal
-from aebench.report.texts import named, short
+from aebench.report.texts import ends, named
 from aebench.workspace import sha256
 
 TITLES = {"latent": "Representation size", "depth": "Depth"}
@@ -40,10 +40,10 @@ class Configuration:
 
     @property
     def short_name(self) -> str:
-        """The first name, cut where it is long, for tables that have to stay narrow."""
+        """The first name, for tables that have to stay narrow: of a long one both ends."""
         after = f" (+{len(self.names) - 1})" if self.names[1:] else ""
         after += " (saw labels)" if self.saw_labels else ""
-        return short(self.names[0], max(NARROW - len(after), 8)) + after
+        return ends(self.names[0], max(NARROW - len(after), 8)) + after
 
     @property
     def card(self) -> str:

@@ -39,6 +39,12 @@ class Findings:
         ]
 
     @property
+    def guess(self) -> str:
+        """What `chance` is called: where the classes are of one size, just that."""
+        is_even = self.chance * len(self.results.data.classes) < 1.005
+        return "chance" if is_even else "always the commonest class"
+
+    @property
     def chance(self) -> float:
         """The accuracy of always saying the commonest class of the test images."""
         labels = next((one.outcomes[0]["label"] for one in self.configurations if one.ok), None)

@@ -82,8 +82,9 @@ def code_block(block: CodeBlock) -> str:
 @written.register
 def figure(block: Figure) -> str:
     """The picture by its file, under its title, and its caption."""
-    title = escaped(block.title)
-    parts = [f"**{title}**", f"![{title}](figures/{block.name}.png)"]
+    title = escaped(block.title.strip())
+    alternative = re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", title)
+    parts = [f"**{title}**", f"![{alternative}](figures/{block.name}.png)"]
     parts += [f"<sub>{escaped(block.caption)}</sub>"] if block.caption else []
     return "\n\n".join(parts)
 

@@ -199,7 +199,11 @@ def headline(found: Findings, place: Place) -> Iterator[tuple[str, Markup, Marku
         if gain := found.baselines.skill(best, "accuracy"):
             points = html.measured(gain, Format("{:+.1f}", 100), " points")
             yield "Its gain over PCA of its size", points, of(best)
-    skills = {one: skill for one in fair if (skill := found.baselines.skill(one, "mse"))}
+    skills = {
+        one: skill
+        for one in fair
+        if not one.is_packed and (skill := found.baselines.skill(one, "mse"))
+    }
     if skills:
         one = max(skills, key=lambda one: skills[one].mean)
         ratio = 1 - skills[one].mean

@@ -15,7 +15,7 @@ from aebench.report.texts import on_one_line, short
 
 MOST = 60  # configurations: 1,770 pairs and 60,000 votes take 0.8 MB of a page
 POINTS, MSE = Format("{:+.2f}", 100), Format("{:+.5f}")
-ROUNDING = 1e-12  # of two variances: less than that is left of equal ones' difference
+ROUNDING = 1e-6  # of two variances: of less the product of matrices keeps few digits
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ def differences(values: Sequence[np.ndarray | None], images: int) -> Differences
     own = np.diag(products)
     both = own[:, None] + own[None, :]
     of_images = both - 2 * products
-    of_images = np.where(of_images <= ROUNDING * both, 0.0, of_images) / images
+    # What is left of nearly equal ones is rounding: these few pair by pair.
+    for one, other in np.argwhere(of_images <= ROUNDING * both):
+        of_images[one, other] = np.var(means[one] - means[other], ddof=1) if images > 1 else 0.0
+    of_images /= images
     seeds = [of_mean(v.mean(axis=1)) if v is not None else [] for v in values]
     of_seeds = np.array([sum(source.value for source in found) for found in seeds])
     # A variance of 0 has no part in the degrees of freedom.

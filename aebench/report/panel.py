@@ -86,7 +86,7 @@ def agreement(found: Findings) -> Agreement | None:
     others: dict[Configuration, int] = {}
     for cell in known:
         first = highest(shown, cell)
-        if first not in group:
+        if first not in group and is_above(first, highest(group, cell), cell):
             others[first] = others.get(first, 0) + 1
     tops = ((highest(shown, cell), cell) for cell in known)
     return Agreement(
@@ -99,6 +99,17 @@ def highest(shown: Sequence[Configuration], cell: PanelCell) -> Configuration:
     return max(shown, key=lambda one: one.mean(cell.column) or 0)
 
 
+def is_above(one: Configuration, other: Configuration, cell: PanelCell) -> bool:
+    """Whether it is told to be more accurate by this protocol.
+
+    Its outcomes of each image are not kept: as of images of their own, which errs to the safe side.
+    """
+    first, second = (
+        of_accuracies(found.values(cell.column), len(found.outcomes[0])) for found in (one, other)
+    )
+    return first.mean - second.mean > math.hypot(first.below or 0, second.above or 0)
+
+
 def verdict(found: Findings) -> Text:
     """In words: whether another protocol names another run; empty with nothing to rank."""
     known = agreement(found)
@@ -106,7 +117,7 @@ def verdict(found: Findings) -> Text:
         return ""
     cells, (top, cell) = len(known.cells), known.top
     highest_of_all: list[Span] = [
-        " The highest accuracy of all has ",
+        " The highest accuracy of the panel has ",
         Run(top.name, top.card),
         f": {100 * (top.mean(cell.column) or 0):.1f} % ({cell.words}).",
     ]
@@ -115,7 +126,7 @@ def verdict(found: Findings) -> Text:
             Strong("The protocol does not decide"),
             f": in all {cells} pairs of k and metric ",
             Run(known.best.name, known.best.card),
-            ", or a run tied with it, is first.",
+            ", or a run that is not told from it, is first.",
             *highest_of_all,
         ]
     wins: list[Span] = []
@@ -125,7 +136,8 @@ def verdict(found: Findings) -> Text:
         wins.append(f" and {len(known.others) - WINNERS} more runs")
     return [
         Strong("Which run is best depends on the protocol"),
-        f": in {sum(known.others.values())} of {cells} pairs of k and metric another is first (",
+        f": in {sum(known.others.values())} of {cells} pairs of k and metric another is told to be "
+        "first (",
         *wins,
         ").",
         *highest_of_all,

@@ -95,7 +95,7 @@ def headline(found: Findings) -> dict[str, float | None]:
     """
     accuracies = [one.mean("accuracy") for one in found.coded if not one.saw_labels]
     default = [one for one in found.coded if one.latent == found.results.latent]
-    skills = [found.baselines.skill(one, "mse") for one in default]
+    skills = [found.baselines.skill(one, "mse") for one in default if not one.is_packed]
     return {
         "best_accuracy": max((a for a in accuracies if a is not None), default=None),
         "best_mse_skill": max((skill.mean for skill in skills if skill), default=None),

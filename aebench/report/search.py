@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from aebench.evaluation.uncertainty import Interval, holm, over_seeds
+from aebench.evaluation.uncertainty import LEAST, Interval, holm, of_ratio, over_seeds
 from aebench.records.prepare import DataRecord
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration
@@ -34,7 +34,6 @@ from aebench.report.ties import Ties
 from aebench.report.times import Times
 
 TITLE = "Search cost"
-LEAST = 0.05  # p below which a difference is told
 SPEED_UP = Format("{:.1f}")
 SHOWN = "bytes", "a query, ms", "speed-up", "break-even queries"
 
@@ -75,20 +74,15 @@ class SearchCosts:
             for row in self.timed(one)
         ]
 
-    def raw_seconds(self, one: Configuration) -> float | None:
-        """A query of the same search on raw pixels; None without it or for pixels themselves."""
+    def raw_seconds(self, one: Configuration) -> list[float]:
+        """Queries of the same search on raw pixels; none for pixels themselves."""
         pixels = self.baselines.pixels_of(one)
-        found = [] if pixels is None or one.is_pixels else self.query_seconds(pixels)
-        return over_seeds(found).mean if found else None
+        return [] if pixels is None or one.is_pixels else self.query_seconds(pixels)
 
-    def speed_ups(self, one: Configuration) -> list[float]:
-        """Per seed: how many times less a query takes than on raw pixels."""
-        raw = self.raw_seconds(one)
-        return [raw / own for own in self.query_seconds(one)] if raw else []
-
-    def speed_up(self, one: Configuration) -> Interval:
-        """The mean of `speed_ups`, which there are, over the seeds."""
-        return over_seeds(self.speed_ups(one))
+    def speed_up(self, one: Configuration) -> Interval | None:
+        """How many times less a query takes than on raw pixels, over the seeds of both."""
+        raw, own = self.raw_seconds(one), self.query_seconds(one)
+        return of_ratio(raw, own) if raw and own else None
 
     def break_evens(self, one: Configuration, training: bool) -> list[float]:
         """Per seed: queries from which encoding the bank, and training, is paid back.
@@ -102,7 +96,7 @@ class SearchCosts:
                 continue
             rate = row["encode_images_per_second"]
             before = self.num_train / rate + (row["train_seconds"] if training else 0)
-            saved = (raw or 0) - row["query_seconds"] - 1 / rate
+            saved = over_seeds(raw).mean - row["query_seconds"] - 1 / rate
             found.append(math.ceil(before / saved) if saved > 0 else math.inf)
         return found
 
@@ -142,7 +136,7 @@ class SearchCosts:
     @property
     def claims_by_time(self) -> list[Text]:
         """Which of the better codes is found fastest, where seeds say how sure that is."""
-        timed = {one: over_seeds(found) for one in self.better if (found := self.speed_ups(one))}
+        timed = {one: found for one in self.better if (found := self.speed_up(one))}
         if not timed:
             return []
         fastest = max(timed, key=lambda one: timed[one].mean)
@@ -151,6 +145,8 @@ class SearchCosts:
         said = f", {SPEED_UP.written(found)} times as fast as raw pixels, encoding included"
         if found.below is None:
             return [[*head, f"{said}; of one timing each, which says nothing of how sure that is."]]
+        if found.high < 1:
+            return [[*head, f"{said}: none of them is found faster."]]
         if found.low <= 1:
             return [[*head, f"{said}: not told from 1."]]
         alike = [one.name for one in timed if one is not fastest and timed[one].high >= found.low]
@@ -200,7 +196,7 @@ class SearchCosts:
             ),
             Column(
                 "speed-up",
-                per_seed(self.speed_ups, SPEED_UP),
+                lambda one: Cell(self.speed_up(one), SPEED_UP),
                 "a query of the same search on raw pixels / one of the codes",
             ),
             Column(

@@ -1,39 +1,66 @@
 """What a report comes to, in at most four sentences, each of which a test supports."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aebench.evaluation.uncertainty import Interval, holm
+from aebench.evaluation.uncertainty import LEAST, Interval, holm
 from aebench.report.baselines import TIMES
 from aebench.report.configurations import Configuration
 from aebench.report.document import BulletList, Format, Run, Section, Span, Strong, Text
 from aebench.report.findings import Findings
 from aebench.report.panel import verdict
-from aebench.report.search import LEAST, SPEED_UP, accuracy
-from aebench.report.ties import NAMED, names, spread_out
+from aebench.report.search import SPEED_UP, accuracy
+from aebench.report.ties import NAMED, mean, names, rankable, spread_out
 
 PERCENT = Format("{:.1f}", 100)
 LOSERS = 6  # that are named
 
 
+class TradeOff(NamedTuple):
+    """The best trade-off, what is tied with it, and what may not be ranked but is above it.
+
+    `is_tested`: there was something to test it against.
+    """
+
+    best: Configuration
+    tied: list[Configuration]
+    unranked: list[Configuration]
+    is_tested: bool
+
+
 def in_short(found: Findings) -> list[Section]:
     """The section with the sentences; empty where every run failed."""
-    if not found.coded:
+    known = trade_off(found)
+    if known is None:
         return []
-    best, tied = trade_off(found)
-    items = [of_trade_off(found, best), of_ties(found, best, tied), of_pca(found), verdict(found)]
+    items = [of_trade_off(found, known.best), of_ties(found, known), of_pca(found), verdict(found)]
     return [Section("In short", [BulletList([item for item in items if item])])]
 
 
-def trade_off(found: Findings) -> tuple[Configuration, list[Configuration]]:
-    """The smallest codes among the most accurate ones without labels, and what ties with them.
+def trade_off(found: Findings) -> TradeOff | None:
+    """The smallest codes among the most accurate ones without labels; None if all failed.
 
-    Of one size the more accurate ones. What is alone is the best, tied with nothing.
+    Of one size the more accurate ones. What any of the most accurate ones is told to beat is none
+    of them, though it is tied with the first. Where all saw labels, of these.
     """
-    unlabelled = [one for one in found.coded if not one.saw_labels]
-    group = found.ties.best(unlabelled, "accuracy") or unlabelled[:1] or found.coded[:1]
-    best = min(group, key=lambda one: (one.mean("code_bytes") or 0, -accuracy(one)))
-    return best, [one for one in group if one is not best]
+    if not found.coded:
+        return None
+    among = [one for one in found.coded if not one.saw_labels] or found.coded
+    ranked, ties = rankable(among, "accuracy"), found.ties
+    group = ties.best(among, "accuracy")
+    if not group:
+        group = [max(ranked or among, key=accuracy)]
+    told = ties.told(ranked, "accuracy")
+    kept = [
+        one
+        for one in group
+        if not any({one, rival} in told and accuracy(rival) > accuracy(one) for rival in group)
+    ]
+    best = min(kept, key=lambda one: (one.mean("code_bytes") or 0, -accuracy(one)))
+    tied = [one for one in group if one is not best and {one, best} not in told]
+    unranked = [one for one in among if one not in ranked and accuracy(one) > accuracy(best)]
+    return TradeOff(best, tied, unranked, len(ranked) > 1)
 
 
 def of_trade_off(found: Findings, best: Configuration) -> Text:
@@ -49,9 +76,7 @@ def of_trade_off(found: Findings, best: Configuration) -> Text:
         f"{name} {percent(one)}{'' if p < LEAST else ' (not told apart)'}"
         for (name, one), p in zip(others.items(), adjusted, strict=True)
     ]
-    is_even = found.chance * len(found.results.data.classes) < 1.005
-    guess = "chance" if is_even else "always the commonest class"
-    said.append(f"{guess} {PERCENT.written(found.chance)} %")
+    said.append(f"{found.guess} {PERCENT.written(found.chance)} %")
     alone = len(found.coded) == 1
     return [
         Strong("The only codes" if alone else "Best trade-off"),
@@ -65,24 +90,24 @@ def of_trade_off(found: Findings, best: Configuration) -> Text:
 
 def faster(found: Findings, best: Configuration) -> str:
     """`, found 17.9 ± 1.2 times as fast`, where the seeds support it."""
-    speed_ups = found.costs.speed_ups(best)
-    if len(speed_ups) < 2:
-        return ""
     speed_up = found.costs.speed_up(best)
-    return f" and a query {SPEED_UP.written(speed_up)} times as fast" if speed_up.low > 1 else ""
+    if speed_up is None or speed_up.below is None or speed_up.low <= 1:
+        return ""
+    return f" and a query {SPEED_UP.written(speed_up)} times as fast"
 
 
-def of_ties(found: Findings, best: Configuration, tied: Sequence[Configuration]) -> Text:
-    """What ties with it, who is above it with labels, and the lowest error of each size."""
+def of_ties(found: Findings, known: TradeOff) -> Text:
+    """What ties with it, what is above it and not ranked, and the lowest error of each size."""
     text: list[Span] = []
-    if tied:
-        text += ["Tied with it in accuracy: ", *names(tied, NAMED), ". "]
-    elif len(found.coded) > 1:
+    if known.tied:
+        text += ["Tied with it in accuracy: ", *names(known.tied, NAMED), ". "]
+    elif known.is_tested:
         text.append("Nothing is tied with it in accuracy. ")
-    labelled = [one for one in found.coded if one.saw_labels]
+    if known.unranked:
+        text += ["Not ranked, of one seed: ", *with_accuracy(known.unranked), ". "]
+    labelled = [one for one in found.coded if one.saw_labels and one is not known.best]
     if labelled:
-        top = max(labelled, key=accuracy)
-        text += ["With labels: ", Run(top.name, top.card), f" {percent(top)}. "]
+        text += ["With labels: ", *with_accuracy([max(labelled, key=accuracy)]), ". "]
     groups = spread_out(found.ties.best_by_size(found.coded))
     for place, group in enumerate(groups):
         text.append("; " if place else "Lowest error: ")
@@ -93,12 +118,24 @@ def of_ties(found: Findings, best: Configuration, tied: Sequence[Configuration])
     return [*text, "." if groups else ""]
 
 
+def with_accuracy(ones: Sequence[Configuration]) -> list[Span]:
+    """`a 46.8 %, b 45.2 %`; of many the first."""
+    text: list[Span] = []
+    for one in ones[:NAMED]:
+        text += [", " if text else "", Run(one.name, one.card), f" {percent(one)}"]
+    return [*text, f" and {len(ones) - NAMED} more" if ones[NAMED:] else ""]
+
+
 class Against(NamedTuple):
-    """A run beside PCA of its size in one figure, with the adjusted p of equal means."""
+    """A run beside PCA of its size in one figure, with the adjusted p of equal means.
+
+    `gain`: above 0 where the run is better; `skill`: None where PCA is exact.
+    """
 
     one: Configuration
     column: str
-    skill: Interval
+    gain: float
+    skill: Interval | None
     p: float
 
     @property
@@ -108,15 +145,29 @@ class Against(NamedTuple):
 
 
 def against_pca(found: Findings) -> list[Against]:
-    """Every trained run in both figures, in which PCA of its size is there; Holm over all."""
+    """Every trained run in both figures, in which PCA of its size is there; Holm over all.
+
+    The MSE of packed codes is in no ranking.
+    """
     pairs = [
-        (one, column, skill, found.ties.p_value(one, pca, column))
+        (one, column, gain(one, pca, column), found.ties.p_value(one, pca, column))
         for one in found.configurations
         for column in ("mse", "accuracy")
-        if (pca := found.baselines.pca_of(one)) and (skill := found.baselines.skill(one, column))
+        if found.baselines.has_skill(one, column)
+        and (pca := found.baselines.pca_of(one))
+        and not (column == "mse" and one.is_packed)
     ]
     adjusted = holm([p for *_, p in pairs])
-    return [Against(*pair[:3], float(p)) for pair, p in zip(pairs, adjusted, strict=True)]
+    return [
+        Against(one, column, more, found.baselines.skill(one, column), float(p))
+        for (one, column, more, _), p in zip(pairs, adjusted, strict=True)
+    ]
+
+
+def gain(one: Configuration, pca: Configuration, column: str) -> float:
+    """By how much it is better than PCA."""
+    difference = mean(one, column) - mean(pca, column)
+    return difference if column == "accuracy" else -difference
 
 
 def of_pca(found: Findings) -> Text:
@@ -124,12 +175,9 @@ def of_pca(found: Findings) -> Text:
     pairs = against_pca(found)
     if not pairs:
         return ""
-    losers = sorted(
-        (pair for pair in pairs if pair.is_told and pair.skill.mean < 0),
-        key=lambda pair: pair.skill.mean,
-    )
+    losers = sorted((pair for pair in pairs if pair.is_told and pair.gain < 0), key=loss)
     wins = [
-        f"{sum(pair.is_told and pair.skill.mean > 0 for pair in pairs if pair.column == column)} "
+        f"{sum(pair.is_told and pair.gain > 0 for pair in pairs if pair.column == column)} "
         f"of {number} {words}"
         for column, words in (("mse", "have less error"), ("accuracy", "are right more often"))
         if (number := sum(pair.column == column for pair in pairs))
@@ -144,8 +192,15 @@ def of_pca(found: Findings) -> Text:
     return [*text, f"{rest}. {won}."]
 
 
+def loss(pair: Against) -> float:
+    """The further below PCA, the less."""
+    return -math.inf if pair.skill is None else pair.skill.mean
+
+
 def by(pair: Against) -> str:
     """`with 5.0 times its error`, `with 0.7 % more error`, `with 2.1 points less accuracy`."""
+    if pair.skill is None:
+        return "with an error where PCA is exact"
     if pair.column == "accuracy":
         return f"with {-100 * pair.skill.mean:.1f} points less accuracy"
     ratio = 1 - pair.skill.mean

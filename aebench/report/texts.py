@@ -33,6 +33,13 @@ def short(text: str, length: int = LONGEST) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def ends(text: str, length: int) -> str:
+    """The text; of a longer one the beginning and the end, in which runs of a sweep differ."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 2]}…{text[len(text) - (length - 1) // 2 :]}"
+
+
 def named(names: Sequence[str], limit: int = NAMED, between: str = ", ") -> str:
     """`a, b, c`; of many the first, and how many others there are."""
     if len(names) <= limit + 1:

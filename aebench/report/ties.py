@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aebench.evaluation.uncertainty import p_value, tied
+from aebench.evaluation.uncertainty import p_value, told
 from aebench.report.configurations import Configuration
 from aebench.report.document import Run, Span
 
@@ -31,20 +31,20 @@ class Ties:
 
         Among those that have the figure.
         """
-        among = [one for one in among if column in one.images]
-        most = max((len(one.ok) for one in among), default=0)
-        # One seed beside several: how much another would move it is not known. PCA and pixels do
-        # not depend on it.
-        found = [one for one in among if one.baseline or len(one.ok) > (most > 1)]
+        found = rankable(among, column)
         if len(found) < 2:
             return []
-        means = [float(one.images[column].mean()) for one in found]
-        group = tied(
-            means,
-            lambda i, j: self.p_value(found[i], found[j], column),
-            largest=column == "accuracy",
-        )
-        return [found[i] for i in group]
+        first = (max if column == "accuracy" else min)(found, key=lambda one: mean(one, column))
+        told = self.told(found, column)
+        return [first, *(one for one in found if one is not first and {one, first} not in told)]
+
+    def told(self, among: Sequence[Configuration], column: str) -> set[frozenset[Configuration]]:
+        """The pairs that the test tells apart, with Holm's correction over all pairs of these.
+
+        Over all, as the best is chosen on the same images.
+        """
+        found = told(len(among), lambda i, j: self.p_value(among[i], among[j], column))
+        return {frozenset(among[place] for place in pair) for pair in found}
 
     def best_unlabelled(self, among: Sequence[Configuration]) -> list[Configuration]:
         """The most accurate ones that saw no labels, where the best of all did; else empty."""
@@ -63,6 +63,22 @@ class Ties:
                 sizes.setdefault(one.latent, []).append(one)
         groups = (self.best(sizes[size], "mse") for size in sorted(sizes, key=lambda n: n or 0))
         return [group for group in groups if group]
+
+
+def rankable(among: Sequence[Configuration], column: str) -> list[Configuration]:
+    """Those that have the figure and may be called best or worst by it.
+
+    Not one seed beside several: how much another would move it is not known. PCA and pixels do not
+    depend on it.
+    """
+    among = [one for one in among if column in one.images]
+    most = max((len(one.ok) for one in among), default=0)
+    return [one for one in among if one.baseline or len(one.ok) > (most > 1)]
+
+
+def mean(one: Configuration, column: str) -> float:
+    """Over the seeds and images."""
+    return float(one.images[column].mean())
 
 
 def verdict(

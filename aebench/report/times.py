@@ -105,6 +105,11 @@ class Times:
         )
 
     @property
+    def short_training(self) -> Column:
+        """The same without its spread."""
+        return self.training._replace(cell=self.cell("train_seconds", "epoch", narrow=True))
+
+    @property
     def notes(self) -> list[Block]:
         """Which machines, and which timings to take again; empty without either."""
         blocks: list[Block] = []

@@ -10,7 +10,7 @@ def training(found: Findings) -> Section:
     """Sizes and times of every model, and the losses."""
     ones = found.coded
     times = found.times
-    columns = [SHORT_RUN, LAYERS, PARAMS, SIZE, MACS, times.epoch, times.training]
+    columns = [SHORT_RUN, LAYERS, PARAMS, SIZE, MACS, times.epoch, times.short_training]
     blocks: list[Block] = [table(columns, ones)] if ones else []
     charts = Charts(found)
     blocks += [*charts.losses(), *charts.further_curves()]

@@ -164,7 +164,7 @@ function difference(name, factor, digits, unit, a, b) {
   const mean = a > b ? found[0] : -found[0], half = found[1];
   const spread = element("span", half === null ? "" : ` \u00b1 ${(factor * half).toFixed(digits)}`);
   spread.className = "spread";
-  const told = half === null ? mean !== 0 : Math.abs(mean) > half;
+  const told = half !== null && Math.abs(mean) > half;
   const better = (mean > 0) === (name === "accuracy") ? "A" : "B";
   row.append(element("td", signed(factor * mean, digits), spread, ` ${unit}`),
     element("td", told ? `${better} is better` : mean === 0 ? "same" : "not told apart"));
