@@ -388,7 +388,7 @@ def test_panel_that_ranks_otherwise_says_so():
     found = sweep(mlp={"accuracy": 0.9, "accuracy_whitened_cosine_k1": 0.1})
     found[3].columns["accuracy_whitened_cosine_k1"] = 0.99  # of one seed of mlp-untrained
     text = words(section(report(found).document, "Does the protocol decide?"))
-    assert "in 1 of 6 pairs of k and metric another is first (pixels in 1)." in text
+    assert "in 1 of 6 pairs of k and metric another is told to be first (pixels in 1)." in text
     assert "The highest accuracy of all has mlp: 89.9 % (l2, k = 1)." in text
     assert "agrees least with whitened-cosine, k = 1: Kendall's tau-b " in text
     steady = words(section(report(sweep()).document, "Does the protocol decide?"))
