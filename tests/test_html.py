@@ -121,7 +121,7 @@ def test_every_link_leads_somewhere_and_no_id_is_there_twice(read):
     links = [a["href"][1:] for _, a, _ in read.elements if a.get("href", "").startswith("#")]
     named = [a["aria-labelledby"] for _, a, _ in read.elements if "aria-labelledby" in a]
     assert {*links, *named} <= {*ids}
-    assert all(re.fullmatch("[A-Za-z0-9_.-]+", id) for id in ids)
+    assert all(re.fullmatch("[A-Za-z0-9_.:-]+", id) for id in ids)
 
 
 def test_every_run_has_a_card_that_its_names_lead_to(hostile, read):

@@ -36,14 +36,23 @@ class Configuration:
     @property
     def name(self) -> str:
         """All names; of many the first. What was given the labels is never named without that."""
-        return named(self.names, 4) + (" (saw labels)" if self.saw_labels else "")
+        return named(self.names, 4) + self.labelled
+
+    @property
+    def labelled(self) -> str:
+        """What follows the name of one that was given labels."""
+        return " (saw labels)" if self.saw_labels else ""
 
     @property
     def short_name(self) -> str:
         """The first name, for tables that have to stay narrow: of a long one both ends."""
-        after = f" (+{len(self.names) - 1})" if self.names[1:] else ""
-        after += " (saw labels)" if self.saw_labels else ""
+        more = f" (+{len(self.names) - 1})" if self.names[1:] else ""
+        after = more + self.labelled
         return ends(self.names[0], max(NARROW - len(after), 8)) + after
+
+    def called(self, length: int) -> str:
+        """`name`; of a long one its ends, but never without what it saw."""
+        return ends(named(self.names, 4), max(length - len(self.labelled), 8)) + self.labelled
 
     @property
     def card(self) -> str:
