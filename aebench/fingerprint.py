@@ -34,7 +34,7 @@ UNCOUNTED = {
 
 # The modules of the functions that compute: a stage's key is of these and of what they import.
 COMPUTING = {
-    "prepare": ("aebench.datasets", "aebench.sprite"),
+    "prepare": ("aebench.datasets", "aebench.shown", "aebench.sprite"),
     "train": ("aebench.models.training",),
     "closed form": ("aebench.models.closed_form",),  # train, without the optimizers
     "encode": (
@@ -43,6 +43,7 @@ COMPUTING = {
         "aebench.evaluation.discrete",
         "aebench.evaluation.quality",
         "aebench.evaluation.quantise",
+        "aebench.shown",
     ),
     "knn": ("aebench.evaluation.panel",),
     "report": ("aebench.report.render",),

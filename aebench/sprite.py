@@ -3,11 +3,10 @@
 import io
 from typing import TYPE_CHECKING
 
-from aebench.records.prepare import SPRITE_COLUMNS
-
 if TYPE_CHECKING:
     import numpy as np
 
+SPRITE_COLUMNS = 40  # images side by side
 LARGEST = 48  # pixels a side of an image in it
 # WebP smooths over edges: 0.36 MB for 1,000 images of 32 x 32, lossless 1.7 MB. Smaller ones would
 # take the colours of their neighbours: 1,000 digits of 8 x 8 are 0.02 MB, of 16 x 16 x 3 0.5 MB.

@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image
 from synthetic import IMAGES, made, pca, pixels, report
 
-from aebench.records.prepare import SPRITE_COLUMNS
 from aebench.report.document import (
     BulletList,
     Cell,
@@ -28,6 +27,7 @@ from aebench.report.document import (
 from aebench.report.looks import looks
 from aebench.report.page import page as written
 from aebench.report.pictures import Axis, Chart, CodeMap, HeatMap, Mosaic, Point, Series, Strip
+from aebench.sprite import SPRITE_COLUMNS
 
 HOSTILE = {
     "tag": "<script>alert(1)</script>",

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -14,6 +15,7 @@ from aebench.report.document import (
     Code,
     CodeBlock,
     Document,
+    Figure,
     Format,
     Header,
     Link,
@@ -27,6 +29,7 @@ from aebench.report.document import (
     spans,
 )
 from aebench.report.markdown import markdown
+from aebench.report.pictures import Mosaic, Strip
 
 NASTY = [
     "a|b",
@@ -162,6 +165,17 @@ def test_a_title_across_all_columns_and_the_order_of_a_document():
         "| run         |   a |\n|:------------|----:|\n| *32 floats* |     |\n| mlp         |   1 |"
         "\n\n**cnn** and mlp\n\n## Appendix\n\n### Look up\n\n<sub>x</sub>\n"
     )
+
+
+@pytest.mark.parametrize("name", ["a[b", "a]b", "a [x](y)", " a", "![a](b)", "a\\[b"])
+def test_a_picture_of_any_title_is_a_picture(name):
+    picture = Mosaic([Strip("mlp", np.zeros((1, 1, 8, 8), np.uint8))])
+    text = markdown(Document("a", [Figure("f", picture, name)], []))
+    title, image = (token for token in parsed(text)[3:] if token.type == "inline")
+    assert [t.type for t in image.children] == ["image"]
+    assert image.children[0].attrs["src"] == "figures/f.png"
+    said = "".join(t.content for t in image.children[0].children)
+    assert said == "".join(t.content for t in title.children) == name.strip()
 
 
 def test_fence_is_longer_than_what_stands_between():

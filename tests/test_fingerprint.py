@@ -461,6 +461,19 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     "a column's name": ("records/knn.py", 'f"accuracy_{', 'f"score_{', {"report"}),
     "words of progress": ("progress.py", ": loss {", ", loss {", set()),
     "rule of precision": ("models/execution.py", '"amx_bf16" in flags', "False", {"train"}),
+    "which images are mapped": (
+        "shown.py",
+        "place * count // shown",
+        "place",
+        {"prepare", "encode", "report"},
+    ),
+    "number of worst images": (
+        "shown.py",
+        "WORST = 10",
+        "WORST = 9",
+        {"prepare", "encode", "report"},
+    ),
+    "what a page looks like": ("report/page.py", 'ASSETS_HASH = "', 'ASSETS_HASH = "0', {"report"}),
     "mean of PSNR": (
         "evaluation/quality.py",
         "psnr(errors).mean()",

@@ -174,14 +174,14 @@ def test_what_saw_labels_is_never_named_without_that():
     said = words(architectures(found))
     assert f"{name}: saw the labels of the training images: no rival in accuracy" in said
     assert saying(found).startswith("Best trade-off: mlp, ")
-    assert f"With labels: {name} 95.0 %." in saying(found)
+    assert f"; with labels: {name} 95.0 %; " in saying(found)
     assert [one["labels_seen"] for one in rows(found) if one["run"] == "taught"] == ["True"]
 
 
 def test_labels_are_no_subject_where_they_do_not_lead():
     runs = [*sweep((0,)), made("taught", accuracy=0.2, depth=2, labels_seen=True)]
     assert "ccuracy without labels" not in words(report(runs).document)
-    assert "With labels: taught (saw labels) 20.0 %." in saying(report(runs))
+    assert "; with labels: taught (saw labels) 20.0 %; " in saying(report(runs))
     assert "labels" not in saying(report(sweep((0,))))
 
 

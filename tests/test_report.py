@@ -210,11 +210,11 @@ def test_summary_says_what_is_best_and_what_it_is_held_against():
         "raw pixels 60.0 %, chance 10.0 %."
     )
     assert items[1] == (
-        "Nothing is tied with it in accuracy. Lowest error: with 10 floats pca-latent10; with 32 "
+        "Nothing is tied with it in accuracy; lowest error: with 10 floats pca-latent10, with 32 "
         "floats mlp."
     )
-    assert items[2].startswith("Worse than PCA: mlp-latent10 with 33.3 % more error. Than PCA of ")
-    assert items[2].endswith("1 of 2 have less error, 2 of 2 are right more often.")
+    assert items[2].startswith("Worse than PCA: mlp-latent10 with 33.3 % more error; than PCA of ")
+    assert items[2].endswith("1 of 2 have less error and 2 of 2 are right more often.")
     assert len(items) == 4
 
 
@@ -222,7 +222,7 @@ def test_summary_names_ties_the_smallest_of_which_is_the_best():
     runs = [made(accuracy=0.8), made("small", latent=10, accuracy=0.8), pca(), pixels()]
     items = items_of(report(runs))
     assert items[0].startswith("Best trade-off: small, 40 bytes an image instead of 64, finds")
-    assert items[1].startswith("Tied with it in accuracy: mlp. Lowest error: ")
+    assert items[1].startswith("Tied with it in accuracy: mlp; lowest error: ")
 
 
 def test_losers_are_named_in_multiples_where_they_lose_far():
@@ -233,13 +233,82 @@ def test_losers_are_named_in_multiples_where_they_lose_far():
     assert words(table["mlp"]["MSE vs PCA, %"]) == "5.0 times"
     assert words(table["mlp"]["MSE vs PCA, %"]) != words(table["near"]["MSE vs PCA, %"])
     even = items_of(report([made(accuracy=0.5, mse=0.0149), pca(), pixels()]))[2]
-    assert even.startswith("No run is told to be worse than PCA. Than PCA of as many floats, ")
+    assert even.startswith("No run is told to be worse than PCA; than PCA of as many floats, ")
 
 
 def test_summary_of_one_run_claims_nothing_of_others():
     (only, of_protocol) = [*items_of(report([made()])), ""][:2]
     assert only.startswith("The only codes: mlp, 128 bytes an image instead of 64, finds the right")
     assert "PCA" not in only and of_protocol == ""
+
+
+def several(run, seeds=(0, 1, 2), **facts):
+    """Seeds of one run."""
+    return [made(run, seed, **facts) for seed in seeds]
+
+
+def test_a_run_of_one_seed_is_not_ranked_and_named_where_it_is_above():
+    found = [*several("mlp"), *several("cnn", model="cnn", accuracy=0.9), pca(accuracy=0.45)]
+    for one in found[4:6]:
+        one.columns["status"] = "failed: no"
+    items = items_of(report(found))
+    assert items[0].startswith("Best trade-off: mlp, ")
+    assert "; not ranked, of one seed: cnn 90.0 %" in items[1]
+    below = [*several("mlp", accuracy=0.95), *found[3:]]
+    assert "not ranked" not in items_of(report(below))[1]
+
+
+def test_where_nothing_can_be_tested_the_highest_is_named_and_nothing_said_of_ties():
+    items = items_of(
+        report([made("cnn", model="cnn", accuracy=0.3), *several("mlp", accuracy=0.8)])
+    )
+    assert items[0].startswith("Best trade-off: mlp, ") and "tied" not in " ".join(items)
+    taught = {"labels_seen": True, "model": "sup"}
+    found = [made("low", accuracy=0.3, **taught), made("high", accuracy=0.9, depth=4, **taught)]
+    assert items_of(report(found))[0].startswith("Best trade-off: high (saw labels), ")
+
+
+def test_what_is_tied_with_the_first_alone_is_not_tied_with_the_smallest():
+    accuracies = {
+        "top": (0.45, 0.6, 0.75),
+        "small": (0.5, 0.503, 0.497),
+        "mid": (0.56, 0.563, 0.557),
+    }
+    sizes = {"top": 32, "small": 4, "mid": 8}
+    found = [
+        made(run, seed, accuracy=accuracy, latent=sizes[run])
+        for run, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    items = items_of(report(found))
+    assert items[0].startswith(
+        "Best trade-off: mid, "
+    )  # which is told from small, though top is not
+    assert items[1].startswith("Tied with it in accuracy: top; ")
+
+
+def test_who_loses_to_an_exact_pca_is_named():
+    text = items_of(report([made(accuracy=0.6), pca(mse=0.0, accuracy=0.5)]))[2]
+    assert text.startswith("Worse than PCA: mlp with an error where PCA is exact; ")
+
+
+def test_packed_codes_lead_no_ranking_of_the_error():
+    packed = made("packed", mse=0.001, mse_8bit=0.2, options={"a": 1})
+    found = report([made(mse=0.01), packed, pca(), pixels()])
+    assert "than PCA of as many floats, 1 of 1 have less error and" in items_of(found)[2]
+    assert json.loads(found.files["headline.json"])["best_mse_skill"] == pytest.approx(1 / 3)
+
+
+def test_a_protocol_decides_only_by_more_than_its_interval():
+    close = sweep(mlp={"accuracy_whitened_cosine_k1": 0.61})  # pixels: 0.599
+    assert items_of(report(close))[3].startswith("The protocol does not decide: in all 6 pairs")
+
+
+def test_long_names_keep_the_end_in_which_they_differ():
+    names = [f"autoencoder-convolutional-latent{n}" for n in (10, 20)]
+    found = report([made(name, latent=n) for name, n in zip(names, (10, 20), strict=True)])
+    shown = [words(row["run"]) for row in short(found.document).values()]
+    assert shown == ["autoencod…latent10", "autoencod…latent20"]
 
 
 def test_search_is_claimed_by_bytes_and_by_time_with_its_interval():
@@ -251,7 +320,8 @@ def test_search_is_claimed_by_bytes_and_by_time_with_its_interval():
     head, by_bytes, by_time = section(report(found).document, COSTS).blocks[:3]
     assert words(by_bytes) == (
         "By bytes: mlp-latent10 is the smallest code that is right more often than raw pixels "
-        "(paired test): 40 bytes instead of 64, accuracy 80.0 % against 60.0 %."
+        "(paired test): 40 bytes instead of 64, accuracy 80.0 % against 60.0 %, +20.0 ± 3.8 "
+        "points."
     )
     said = words(by_time)
     assert said.startswith("By time: mlp, 49.8 ± 0.6 times as fast as raw pixels, encoding incl")
@@ -388,8 +458,8 @@ def test_panel_that_ranks_otherwise_says_so():
     found = sweep(mlp={"accuracy": 0.9, "accuracy_whitened_cosine_k1": 0.1})
     found[3].columns["accuracy_whitened_cosine_k1"] = 0.99  # of one seed of mlp-untrained
     text = words(section(report(found).document, "Does the protocol decide?"))
-    assert "in 1 of 6 pairs of k and metric another is told to be first (pixels in 1)." in text
-    assert "The highest accuracy of all has mlp: 89.9 % (l2, k = 1)." in text
+    assert "in 1 of 6 pairs of k and metric another is told to be first (pixels in 1);" in text
+    assert "the highest accuracy of the panel has mlp, 89.9 % (l2, k = 1)." in text
     assert "agrees least with whitened-cosine, k = 1: Kendall's tau-b " in text
     steady = words(section(report(sweep()).document, "Does the protocol decide?"))
     assert steady.startswith("The protocol does not decide: in all 6 pairs of k and metric pixels")

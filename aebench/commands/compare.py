@@ -60,12 +60,13 @@ def compare(
     """
     from aebench.report.comparison import Comparisons
     from aebench.report.markdown import markdown
-    from aebench.report.page import page
 
     if not workspace.params.is_file():
         raise AebenchError(f"{NAME}: not there; run aebench in a workspace that has one")
     found = Comparisons([side_of(workspace, name) for name in (old, new, *more)])
     if html:
+        from aebench.report.page import page  # with matplotlib, which Markdown does not need
+
         with Outs() as outs:
             outs.write(html, page(found.document))
     print(markdown(found.document), end="")

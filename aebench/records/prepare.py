@@ -6,9 +6,7 @@ from typing import Any, ClassVar
 from aebench.records.origin import Provenance
 from aebench.records.plan import DataPlan
 from aebench.records.record import Part, Planned, Record, internal
-
-MAPPED = 1000  # test images of which a page shows more than a number
-SPRITE_COLUMNS = 40  # of them, side by side in one picture
+from aebench.shown import mapped
 
 
 class Prepared(Record):
@@ -28,9 +26,8 @@ class Prepared(Record):
 
     @property
     def mapped(self) -> list[int]:
-        """The test images of the map of the codes, evenly over all of them: at most MAPPED."""
-        count = min(self.num_test, MAPPED)
-        return [place * self.num_test // count for place in range(count)]
+        """The test images of the map of the codes."""
+        return mapped(self.num_test)
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:

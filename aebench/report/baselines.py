@@ -132,9 +132,15 @@ def over_pca(skill: Interval | None, is_ratio: bool = True) -> Cell:
     if skill is None:
         return Cell()
     tone = "bad" if skill.high < 0 else ""
-    if is_ratio and skill.mean <= 1 - TIMES:
-        return Cell(skill, text=f"{1 - skill.mean:.1f} times", tone=tone)
+    if is_ratio and (times := times_pca(skill)):
+        return Cell(skill, text=f"{times:.1f} times", tone=tone)
     return Cell(skill, SKILL, tone=tone)
+
+
+def times_pca(skill: Interval) -> float | None:
+    """How many times PCA's MSE it is; None where that is less than TIMES."""
+    ratio = 1 - skill.mean
+    return ratio if ratio >= TIMES else None
 
 
 def missing(everything: Sequence[Configuration], results: Results) -> list[Block]:

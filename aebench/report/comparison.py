@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from aebench.errors import AebenchError
-from aebench.evaluation.uncertainty import Interval, difference, holm, over_seeds, p_value
+from aebench.evaluation.uncertainty import LEAST, Interval, difference, holm, over_seeds, p_value
 from aebench.report.across import across
 from aebench.report.configurations import Configuration
 from aebench.report.document import (
@@ -28,7 +28,6 @@ from aebench.report.sides import Differences, Pair, Side, about, hidden, plural
 from aebench.report.texts import named
 from aebench.report.times import digits, is_contended, machine_of
 
-LEVEL = 0.05
 EXACT = 1e-5  # MSE of which nothing is a percentage
 NAMED = 6
 OF_TIMES = (
@@ -147,7 +146,7 @@ def judge(figures: Sequence[Figure]) -> None:
     for figure, p in zip(tested, adjusted, strict=True):
         gain = figure.difference.mean * figure.measure.sign
         told = Verdict.BETTER if gain > 0 else Verdict.WORSE
-        figure.verdict = told if p < LEVEL else Verdict.UNTOLD
+        figure.verdict = told if p < LEAST else Verdict.UNTOLD
 
 
 class Comparison(Differences):
@@ -388,7 +387,7 @@ class Comparisons:
             "its own 95 % interval. Verdict: same (bit for bit), or by a t-test, paired over the "
             "test images; seeds are independent samples, and each side has all of its own; 5 %, "
             "Holm's correction over "
-            f"the {plural(len(tested), 'figure')} that are not the same bit for bit."
+            f"all figures that are not the same bit for bit, {len(tested):,}."
         )
         return [*(luck if alone else []), Note(words)]
 

@@ -83,7 +83,8 @@ def code_block(block: CodeBlock) -> str:
 def figure(block: Figure) -> str:
     """The picture by its file, under its title, and its caption."""
     title = escaped(block.title.strip())
-    alternative = re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", title)
+    # Brackets that are no escaped ones would end the words before the file.
+    alternative = re.sub(r"\\.|([\[\]])", lambda m: f"\\{m[1]}" if m[1] else m[0], title)
     parts = [f"**{title}**", f"![{alternative}](figures/{block.name}.png)"]
     parts += [f"<sub>{escaped(block.caption)}</sub>"] if block.caption else []
     return "\n\n".join(parts)

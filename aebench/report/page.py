@@ -17,7 +17,6 @@ from markupsafe import Markup
 
 from aebench.evaluation.uncertainty import Interval
 from aebench.fingerprint import PACKAGE
-from aebench.records.prepare import SPRITE_COLUMNS
 from aebench.report import html
 from aebench.report.cards import cards
 from aebench.report.configurations import Configuration, best_and_references
@@ -29,6 +28,7 @@ from aebench.report.images import Images
 from aebench.report.looks import PALETTE, looks
 from aebench.report.pairs import Pairs
 from aebench.report.texts import short
+from aebench.sprite import SPRITE_COLUMNS
 
 ASSETS = PACKAGE / "report/assets"
 # A stage's key covers modules: by this it covers what stands beside them, too.

@@ -117,16 +117,16 @@ def verdict(found: Findings) -> Text:
         return ""
     cells, (top, cell) = len(known.cells), known.top
     highest_of_all: list[Span] = [
-        " The highest accuracy of the panel has ",
+        "; the highest accuracy of the panel has ",
         Run(top.name, top.card),
-        f": {100 * (top.mean(cell.column) or 0):.1f} % ({cell.words}).",
+        f", {100 * (top.mean(cell.column) or 0):.1f} % ({cell.words}).",
     ]
     if not known.others:
         return [
             Strong("The protocol does not decide"),
             f": in all {cells} pairs of k and metric ",
             Run(known.best.name, known.best.card),
-            ", or a run that is not told from it, is first.",
+            ", or a run that is not told from it, is first",
             *highest_of_all,
         ]
     wins: list[Span] = []
@@ -139,7 +139,7 @@ def verdict(found: Findings) -> Text:
         f": in {sum(known.others.values())} of {cells} pairs of k and metric another is told to be "
         "first (",
         *wins,
-        ").",
+        ")",
         *highest_of_all,
     ]
 

@@ -115,5 +115,5 @@ def definitions(sections: Sequence[Section]) -> list[Section]:
 
 
 def files(results: Results, experiment: str | None = None) -> dict[str, bytes]:
-    """Name below reports/ -> content: report.md, *.csv, *.json, figures/*.png, plots/*.csv."""
+    """Name below reports/ -> content: report.md, report.html, *.csv, *.json, figures/, plots/."""
     return Report(results, experiment).files

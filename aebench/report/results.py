@@ -19,6 +19,7 @@ from aebench.records.prepare import DataRecord
 from aebench.records.record import column_names, scalars
 from aebench.records.train import TrainRecord, epoch_figures
 from aebench.schema import Recipe
+from aebench.shown import WORST
 from aebench.sprite import size
 from aebench.workspace import PER_RUN, Workspace
 
@@ -41,7 +42,6 @@ FIRST = (
 TIMED = {"train": "epoch", "encode": "encode", "knn": "knn"}  # stage -> what its time is of
 OUTCOME = [("label", np.int64), ("prediction", np.int64), ("squared_error", np.float32)]
 EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
-WORST = 10  # images, at most
 MAPS = (1, 2)  # by PCA; by t-SNE, too
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from aebench.evaluation.uncertainty import LEAST, Interval, holm, of_ratio, over_seeds
+from aebench.evaluation.uncertainty import LEAST, Interval, difference, holm, of_ratio, over_seeds
 from aebench.records.prepare import DataRecord
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration
@@ -35,6 +35,7 @@ from aebench.report.times import Times
 
 TITLE = "Search cost"
 SPEED_UP = Format("{:.1f}")
+POINTS = Format("{:+.1f}", 100)
 SHOWN = "bytes", "a query, ms", "speed-up", "break-even queries"
 
 
@@ -123,13 +124,15 @@ class SearchCosts:
         smallest = min(self.better, key=lambda one: (one.mean("code_bytes"), -accuracy(one)))
         pixels = self.baselines.pixels_of(smallest)
         assert pixels is not None
+        more = difference(smallest.images["accuracy"], pixels.images["accuracy"])
         by_bytes: Text = [
             Strong("By bytes"),
             ": ",
             Run(smallest.name, smallest.card, strong=True),
             f" is the smallest code that is right more often than raw pixels (paired test): "
             f"{smallest.mean('code_bytes'):,.0f} bytes instead of {self.image_bytes:,}, accuracy "
-            f"{100 * accuracy(smallest):.1f} % against {100 * accuracy(pixels):.1f} %.",
+            f"{100 * accuracy(smallest):.1f} % against {100 * accuracy(pixels):.1f} %, "
+            f"{POINTS.written(more)} points.",
         ]
         return [by_bytes, *self.claims_by_time]
 

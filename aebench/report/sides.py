@@ -211,7 +211,7 @@ class Differences:
             *self.not_compared,
             *hidden(self.new),
         ]
-        return items or ["No parameter, no code and no run changed."]
+        return items or ["No parameter and no code changed, no run came or went."]
 
     @property
     def settings(self) -> list[Text]:

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aebench.evaluation.uncertainty import LEAST, Interval, holm
-from aebench.report.baselines import TIMES
+from aebench.report.baselines import times_pca
 from aebench.report.configurations import Configuration
-from aebench.report.document import BulletList, Format, Run, Section, Span, Strong, Text
+from aebench.report.document import (
+    BulletList,
+    Format,
+    Run,
+    Section,
+    Span,
+    Strong,
+    Text,
+    spans,
+)
 from aebench.report.findings import Findings
 from aebench.report.panel import verdict
 from aebench.report.search import SPEED_UP, accuracy
@@ -98,24 +107,35 @@ def faster(found: Findings, best: Configuration) -> str:
 
 def of_ties(found: Findings, known: TradeOff) -> Text:
     """What ties with it, what is above it and not ranked, and the lowest error of each size."""
-    text: list[Span] = []
+    parts: list[list[Span]] = []
     if known.tied:
-        text += ["Tied with it in accuracy: ", *names(known.tied, NAMED), ". "]
+        parts.append(["tied with it in accuracy: ", *names(known.tied, NAMED)])
     elif known.is_tested:
-        text.append("Nothing is tied with it in accuracy. ")
+        parts.append(["nothing is tied with it in accuracy"])
     if known.unranked:
-        text += ["Not ranked, of one seed: ", *with_accuracy(known.unranked), ". "]
+        parts.append(["not ranked, of one seed: ", *with_accuracy(known.unranked)])
     labelled = [one for one in found.coded if one.saw_labels and one is not known.best]
     if labelled:
-        text += ["With labels: ", *with_accuracy([max(labelled, key=accuracy)]), ". "]
-    groups = spread_out(found.ties.best_by_size(found.coded))
-    for place, group in enumerate(groups):
-        text.append("; " if place else "Lowest error: ")
-        text.append(f"with {group[0].latent} floats ")
-        text.append(Run(group[0].name, group[0].card, strong=True))
+        parts.append(["with labels: ", *with_accuracy([max(labelled, key=accuracy)])])
+    lowest: list[Span] = []
+    for group in spread_out(found.ties.best_by_size(found.coded)):
+        lowest.append(", " if lowest else "lowest error: ")
+        lowest.append(f"with {group[0].latent} floats ")
+        lowest.append(Run(group[0].name, group[0].card, strong=True))
         if group[1:]:
-            text += [" (tied: ", *names(group[1:], NAMED), ")"]
-    return [*text, "." if groups else ""]
+            lowest += [" (tied: ", *names(group[1:], NAMED), ")"]
+    return sentence([*parts, *([lowest] if lowest else [])])
+
+
+def sentence(parts: Sequence[Sequence[Span]]) -> list[Span]:
+    """The parts as one, which begins as a sentence does; empty without any."""
+    text: list[Span] = []
+    for part in parts:
+        text += ["; " if text else "", *part]
+    found = spans(text)
+    if found and isinstance(found[0], str):
+        found[0] = found[0][:1].upper() + found[0][1:]
+    return [*found, "."] if found else []
 
 
 def with_accuracy(ones: Sequence[Configuration]) -> list[Span]:
@@ -182,14 +202,14 @@ def of_pca(found: Findings) -> Text:
         for column, words in (("mse", "have less error"), ("accuracy", "are right more often"))
         if (number := sum(pair.column == column for pair in pairs))
     ]
-    won = f"Than PCA of as many floats, {', '.join(wins)}"
+    won = f"than PCA of as many floats, {' and '.join(wins)}"
     if not losers:
-        return f"No run is told to be worse than PCA. {won}."
+        return f"No run is told to be worse than PCA; {won}."
     text: list[Span] = [Strong("Worse than PCA"), ": "]
     for place, pair in enumerate(losers[:LOSERS]):
         text += [", " if place else "", Run(pair.one.name, pair.one.card), f" {by(pair)}"]
     rest = f" and {len(losers) - LOSERS} more" if len(losers) > LOSERS else ""
-    return [*text, f"{rest}. {won}."]
+    return [*text, f"{rest}; {won}."]
 
 
 def loss(pair: Against) -> float:
@@ -203,10 +223,9 @@ def by(pair: Against) -> str:
         return "with an error where PCA is exact"
     if pair.column == "accuracy":
         return f"with {-100 * pair.skill.mean:.1f} points less accuracy"
-    ratio = 1 - pair.skill.mean
-    if ratio >= TIMES:
-        return f"with {ratio:.1f} times its error"
-    return f"with {100 * (ratio - 1):.1f} % more error"
+    if times := times_pca(pair.skill):
+        return f"with {times:.1f} times its error"
+    return f"with {-100 * pair.skill.mean:.1f} % more error"
 
 
 def percent(one: Configuration) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "test")
 ARRAYS = ("squared_errors", "examples", "worst", "code_map")  # for the report
-WORST = 10  # test images with the largest errors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,14 +157,15 @@ def decoded(
     from aebench.evaluation.quality import mean_psnr, mse
     from aebench.evaluation.quantise import affine, mse_of_rounded
     from aebench.models.encoding import in_blocks, reconstruct
+    from aebench.shown import worst
 
     errors, pictures = reconstruct(autoencoder, codes["test"], images, examples)
     arrays = {"squared_errors": errors, "examples": pictures}
     if not np.isfinite(errors).all():
         raise Failure("the reconstructions are not finite")
-    worst = np.argsort(-errors, kind="stable")[:WORST]
-    originals = images[worst]
-    _, pictures = reconstruct(autoencoder, codes["test"][worst], originals, range(len(worst)))
+    places = worst(errors)
+    originals = images[places]
+    _, pictures = reconstruct(autoencoder, codes["test"][places], originals, range(len(places)))
     arrays["worst"] = np.stack([originals.numpy(), pictures])
     if autoencoder.decoder is None:
         return {}, arrays

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def report(workspace: Workspace, results: list[Path] | None = None) -> None:
-    """Write reports/report.md, results.csv, figures/*.png, and metrics and tables for DVC's views.
+    """Write reports/: report.md, report.html, figures/*.png, results.csv, and what DVC shows.
 
     AebenchError, after everything is written, when every trained run failed.
     """
@@ -43,7 +43,7 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
     for old in set(figures.glob("*.png")) - contents.keys():
         old.unlink()
     if results:
-        print(f"wrote {workspace.reports / 'report.md'}, results.csv, metrics.json and figures/")
+        print(f"wrote {workspace.reports / 'report.md'}, results.csv, *.json, figures/ and plots/")
     page = (workspace.reports / "report.html").absolute()
     print(f"open {page.as_uri()}", flush=True)  # which a terminal makes a link
     failed = [result for result in found.results if not result.ok]
