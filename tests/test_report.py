@@ -281,10 +281,9 @@ def test_what_is_tied_with_the_first_alone_is_not_tied_with_the_smallest():
         for seed, accuracy in enumerate(values)
     ]
     items = items_of(report(found))
-    assert items[0].startswith(
-        "Best trade-off: mid, "
-    )  # which is told from small, though top is not
-    assert items[1].startswith("Tied with it in accuracy: top; ")
+    # It is told from small, though top is not.
+    assert items[0].startswith("Best trade-off: mid, ")
+    assert items[1] == "Tied with it in accuracy: top."
 
 
 def test_who_loses_to_an_exact_pca_is_named():
