@@ -111,7 +111,7 @@ def test_holms_correction_is_over_all_figures_that_are_tested():
     assert verdicts(compared([before, *others], [gain, *others]))["a", "accuracy"] == "better"
     several = compared([before, *others], [gain, *moved])
     assert set(verdicts(several).values()) == {"not told apart"}
-    assert "over the 3 figures" in words(several.document)
+    assert "not the same bit for bit, 3." in words(several.document)
     # Those of all columns are one family.
     columns = compared([before], [gain], [with_right(before, gained=5, lost=5)])
     assert verdicts(columns)["a", "accuracy"] == "not told apart"

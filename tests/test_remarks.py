@@ -79,7 +79,7 @@ def test_encoder_alone_is_blank_without_a_decoder_and_ranked_as_others(seeds):
     assert short(found.document)["simclr"]["accuracy, %"].strong
     said = words(architectures(found))
     assert "simclr: an encoder alone: what needs a reconstruction is blank." in said
-    assert saying(found).startswith("Best trade-off: simclr, 128 bytes an image instead of 64")
+    assert saying(found).startswith("Best trade-off: simclr, 128 bytes for an image of 64")
     own = [one for one in rows(found) if one["run"] == "simclr"]
     for one in own:
         blank = {key for key in one if key.startswith(("mse", "psnr")) and one[key] == ""}
@@ -197,7 +197,7 @@ def test_weights_of_elsewhere_are_said_and_no_untrained_reference():
     assert f"as-is: the weights of {file}, scored as they are." in said
     row = cells(architectures(found))["as-is"]
     assert row["over PCA"].value.mean > 0.2 and row["MSE vs PCA, %"].value is not None
-    blocks = section(found.document, "Caveats").blocks
+    blocks = section(found.document, "Lines to copy").blocks
     (block,) = [block for block in blocks if isinstance(block, CodeBlock)]
     runs = YAML(typ="safe", pure=True).load(block.code)
     assert runs == {"own-untrained": {"model": "own", "train": {"epochs": 0}}}

@@ -67,8 +67,11 @@ def compare(
     if html:
         from aebench.report.page import page  # with matplotlib, which Markdown does not need
 
+        if not html.absolute().parent.is_dir():
+            raise AebenchError(f"--html {html}: there is no folder {html.parent}; make it first")
         with Outs() as outs:
             outs.write(html, page(found.document))
+        print(f"wrote {html}", file=sys.stderr)
     print(markdown(found.document), end="")
     if fail_on and (reasons := found.worse):
         raise AebenchError(f"--fail-on {fail_on}: {'; '.join(reasons)}")

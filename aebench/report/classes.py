@@ -85,9 +85,9 @@ def has_mistakes(matrix: np.ndarray) -> bool:
 
 
 def mistake(name: str, matrix: np.ndarray, names: Sequence[str]) -> str:
-    """`mlp takes 8 for 1 (5 %)`: the class that is most often taken for one other."""
+    """`mlp votes 1 for 5 % of 8`: the class that is most often taken for one other."""
     found = shares(matrix)
     np.fill_diagonal(found, -1)
     a, b = map(int, np.unravel_index(found.argmax(), found.shape))
     one, other = short(names[a], NAME_LENGTH), short(names[b], NAME_LENGTH)
-    return f"{name} takes {one} for {other} ({found[a, b]:.0f} %)"
+    return f"{name} votes {other} for {found[a, b]:.0f} % of {one}"

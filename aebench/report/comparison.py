@@ -75,7 +75,7 @@ class Time(NamedTuple):
 
 TIMES = (
     Time("epoch_seconds", "epoch", "epoch", "s"),
-    Time("query_seconds", "knn", "query", "ms", 1e3),
+    Time("query_seconds", "knn", "search of a query", "ms", 1e3),
 )
 
 
@@ -266,7 +266,7 @@ class Comparisons:
     def worse(self) -> list[str]:
         """What a gate does not let pass; with it, that nothing was compared."""
         figures = [figure.name for figure in self.figures if figure.verdict is Verdict.WORSE]
-        failing = [pair.name for one in self.comparisons for pair in one.failing]
+        failing = [name for one in self.comparisons for name in one.failing]
         missing = [name for one in self.comparisons for name in one.missing]
         found = {
             f"{len(figures)} worse": figures,

@@ -10,12 +10,14 @@ from aebench.report.document import (
     Block,
     BulletList,
     Code,
+    CodeBlock,
     Link,
     Paragraph,
     Section,
     Span,
     Strong,
     Text,
+    spans,
 )
 from aebench.report.findings import Findings
 from aebench.report.results import Columns, Result, Results
@@ -23,7 +25,7 @@ from aebench.report.texts import LISTED, named, one_of_each, others, short
 from aebench.report.ties import BOLD
 from aebench.schema import Recipe
 
-CONDITIONS = "Conditions"
+CONDITIONS, COMMANDS = "Conditions", "Lines to copy"
 SCORE = (
     "An interval of an accuracy is a score interval (Wilson's, with the variance between the seeds "
     "under its root), that of a difference of two is made of those of what was gained and lost "
@@ -36,8 +38,10 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
     results = found.results
     rows = [result.columns for result in results.results]
     channels, height, width = results.data.shape
+    several = {len(one.results) for one in found.configurations}
+    up_to = "up to " if len(several) > 1 else ""
     said: list[Sequence[Span]] = [
-        [f"{count(len(results.runs), 'run')} x {count(len(results.seeds), 'seed')}"],
+        [f"{count(len(results.runs), 'run')} x {up_to}{count(len(results.seeds), 'seed')}"],
         [
             f"{results.data.num_train:,} training and {results.data.num_test:,} test images, "
             f"{channels} x {height} x {width}, {count(len(results.data.classes), 'class')}"
@@ -90,6 +94,25 @@ def caveats(found: Findings) -> list[Section]:
         *([] if results.hidden else missing(found.configurations, results)),
     ]
     return [Section("Caveats", blocks)] if blocks else []
+
+
+def with_commands_last(sections: Sequence[Section]) -> tuple[list[Section], list[Section]]:
+    """The sections without lines to copy, and an appendix that has them; empty without any."""
+    kept: list[Section] = []
+    commands: list[Block] = []
+    for section in sections:
+        blocks: list[Block] = []
+        for block in section.blocks:
+            if isinstance(block, CodeBlock):
+                words = blocks.pop()
+                assert isinstance(words, Paragraph)  # says what the lines do
+                commands += [words, block]
+                link = Link("see the lines to copy", COMMANDS)
+                blocks.append(Paragraph([*spans(words.text), " (", link, ")"]))
+            else:
+                blocks.append(block)
+        kept.append(Section(section.title, blocks))
+    return kept, [Section(COMMANDS, commands)] if commands else []
 
 
 def data(results: Results) -> list[Span]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from aebench.report import figures
 from aebench.report.charts import Charts
 from aebench.report.classes import classes, classes_table
-from aebench.report.conditions import caveats, conditions, facts
+from aebench.report.conditions import caveats, conditions, facts, with_commands_last
 from aebench.report.differences import differences
 from aebench.report.document import (
     BulletList,
@@ -45,9 +45,10 @@ class Report(Findings):
         """All that there is to read: the answer first, what to look up last."""
         results, found, charts = self.results, self.configurations, Charts(self)
         smoke = Paragraph([Strong("SMOKE: digits, not a benchmark.")])
+        doubts, commands = with_commands_last(caveats(self))
         sections = [
             *in_short(self),
-            *caveats(self),
+            *doubts,
             overview(self),
             Section("Trade-offs", [*charts.accuracy_over_bytes(), *charts.mse_over_seconds()]),
             *studies(self),
@@ -64,6 +65,7 @@ class Report(Findings):
             latent_space(found),
             *classes_table(self),
             *differences(results.results),
+            *commands,
             conditions(self, self.experiment),
         ]
         sections = [section for section in sections if section.blocks]

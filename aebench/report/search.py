@@ -85,6 +85,15 @@ class SearchCosts:
         raw, own = self.raw_seconds(one), self.query_seconds(one)
         return of_ratio(raw, own) if raw and own else None
 
+    def query(self, one: Configuration) -> Cell:
+        """The time of a query, ms; that it is contended where no seed has another."""
+        if not self.timed(one) and any(
+            row.columns.get("knn_contended") or row.columns.get("encode_contended")
+            for row in one.ok
+        ):
+            return Cell(text="contended")
+        return per_seed(self.query_seconds, Format("{:.3f}", 1e3))(one)
+
     def break_evens(self, one: Configuration, training: bool) -> list[float]:
         """Per seed: queries from which encoding the bank, and training, is paid back.
 
@@ -193,7 +202,7 @@ class SearchCosts:
             ),
             Column(
                 "a query, ms",
-                per_seed(self.query_seconds, Format("{:.3f}", 1e3)),
+                self.query,
                 "of all test images at once: encoding one and its share of the search; ± over "
                 "seeds",
             ),

@@ -185,9 +185,16 @@ class Differences:
         return [pair.name for pair in self.pairs if pair.is_all_the_same]
 
     @property
-    def failing(self) -> list[Pair]:
-        """What fails now and did not, in a seed at least."""
-        return [pair for pair in self.pairs if len(failed(pair.new)) > len(failed(pair.old))]
+    def failing(self) -> list[str]:
+        """What fails now and did not, in a seed at least; of new runs, too."""
+        found = [pair.name for pair in self.pairs if len(failed(pair.new)) > len(failed(pair.old))]
+        return found + [one.name for one in self.new_ones if failed(one)]
+
+    @property
+    def new_ones(self) -> list[Configuration]:
+        """Those of the new runs that have a result."""
+        found = (self.new.by_name[name] for name in self.come if name in self.new.by_name)
+        return [*dict.fromkeys(found)]
 
     @property
     def missing(self) -> list[str]:
@@ -300,6 +307,11 @@ class Differences:
             part = f" ({len(found)} of {len(side.results)} seeds)" if side.ok else ""
             why = short(found[0].columns["status"], REASON)
             items.append([f"{what}: ", Strong(pair.name), f"{part}: {why}"])
+        for one in self.new_ones:
+            if found := failed(one):
+                part = f" ({len(found)} of {len(one.results)} seeds)" if one.ok else ""
+                why = short(found[0].columns["status"], REASON)
+                items.append(["New, and fails: ", Strong(one.name), f"{part}: {why}"])
         return limited(items, "failed")
 
     @property

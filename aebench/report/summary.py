@@ -80,10 +80,10 @@ def of_trade_off(found: Findings, best: Configuration) -> Text:
         "raw pixels": pixels,
     }
     others = {name: one for name, one in beside.items() if one and one.ok}
-    adjusted = holm([found.ties.p_value(best, one, "accuracy") for one in others.values()])
+    told = found.ties.told([best, *others.values()], "accuracy")
     said = [
-        f"{name} {percent(one)}{'' if p < LEAST else ' (not told apart)'}"
-        for (name, one), p in zip(others.items(), adjusted, strict=True)
+        f"{name} {percent(one)}{'' if {best, one} in told else ' (not told apart)'}"
+        for name, one in others.items()
     ]
     said.append(f"{found.guess} {PERCENT.written(found.chance)} %")
     alone = len(found.coded) == 1
@@ -91,10 +91,15 @@ def of_trade_off(found: Findings, best: Configuration) -> Text:
         Strong("The only codes" if alone else "Best trade-off"),
         ": ",
         Run(best.name, best.card, strong=True),
-        f", {best.mean('code_bytes'):,.0f} bytes an image instead of {found.costs.image_bytes:,}"
-        f"{faster(found, best)}, finds the right class for {percent(best)} of the test images; "
-        f"{', '.join(said)}.",
+        f", {size(found, best)}{faster(found, best)}, finds the right class for {percent(best)} of "
+        f"the test images; {', '.join(said)}.",
     ]
+
+
+def size(found: Findings, best: Configuration) -> str:
+    """`128 bytes for an image of 3,072`, and where that saves none."""
+    own, image = best.mean("code_bytes") or 0, found.costs.image_bytes
+    return f"{own:,.0f} bytes for an image of {image:,}{'' if own < image else ', no saving'}"
 
 
 def faster(found: Findings, best: Configuration) -> str:

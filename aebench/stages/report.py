@@ -45,7 +45,8 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
     if results:
         print(f"wrote {workspace.reports / 'report.md'}, results.csv, *.json, figures/ and plots/")
     page = (workspace.reports / "report.html").absolute()
-    print(f"open {page.as_uri()}", flush=True)  # which a terminal makes a link
+    if ".dvc" not in page.parts:  # where DVC runs an experiment of its queue, and removes it
+        print(f"open {page.as_uri()}", flush=True)  # which a terminal makes a link
     failed = [result for result in found.results if not result.ok]
     if failed:
         print(f"aebench: {len(failed)} of {len(found.results)} runs failed", file=sys.stderr)
