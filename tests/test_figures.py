@@ -16,6 +16,7 @@ from synthetic import IMAGES, made, pca, pixels, report, sweep
 from aebench.report import drawing
 from aebench.report.charts import Charts, file_name, sideways
 from aebench.report.looks import PALETTE, looks, nth
+from aebench.report.losses import further_curves, losses
 from aebench.report.pictures import Axis, Chart, CodeMap, HeatMap, Mosaic, Point, Series
 
 HOSTILE = [
@@ -170,6 +171,13 @@ def test_names_of_users_are_inert_in_svg():
     assert "abc" in texts and "x 2" in said  # without what turns or breaks a line
 
 
+def test_long_names_are_told_apart_in_legends():
+    names = [f"autoencoder-convolutional-latent{n}" for n in (10, 20)]
+    series = [Series(name, nth(0), [Point(1, 1, tip=name)]) for name in names]
+    svg = drawing.svg(Chart(Axis("x"), Axis("y"), series, legend=True), "p-")
+    assert "latent10</text>" in svg and "latent20</text>" in svg
+
+
 def test_colours_of_png_and_page_are_one_palette():
     light = [one for one, _ in PALETTE.values()]
     assert len({*light}) == len(light) and {*PALETTE} >= {f"c{n}" for n in range(8)}
@@ -206,10 +214,24 @@ def test_trade_off_has_all_codes_their_front_and_chance():
     assert heights == pytest.approx([45, 60, 60])  # pixels: 64 bytes
     labels = [label.text for label in picture.labels if label.needed]
     assert labels == ["pixels", "mlp-latent10"]
-    assert picture.levels == [] and picture.y.label == "kNN accuracy, % (axis from 32; chance 10)"
+    assert picture.levels == [] and picture.y.label == "kNN accuracy, % (axis from 32)"
     low = chart(report(sweep(mlp_untrained={"accuracy": 0.15})), "accuracy_over_bytes")
     (level,) = low.levels
     assert (level.text, level.y) == ("chance", 10) and low.y.label == "kNN accuracy, %"
+
+
+def test_guessing_is_called_what_it_is():
+    figure = figures(report(sweep()))["accuracy_over_bytes"]
+    assert figure.picture.levels == [] and figure.caption.endswith(" Chance: 10 %.")
+    runs = [made(accuracy=0.95), made("low", latent=10, accuracy=0.6)]
+    for one in runs:
+        right = one.outcomes["label"] == one.outcomes["prediction"]
+        one.outcomes["label"] = np.arange(IMAGES) % 10 == 0
+        one.outcomes["prediction"] = one.outcomes["label"] ^ ~right
+    uneven = figures(report(runs, classes=["a", "b"]))["accuracy_over_bytes"]
+    (level,) = uneven.picture.levels
+    assert (level.text, level.y) == ("always the commonest class", 90)
+    assert "Chance" not in uneven.caption
 
 
 def test_what_saw_the_labels_is_on_no_front():
@@ -218,14 +240,15 @@ def test_what_saw_the_labels_is_on_no_front():
     assert max(y for _, y in figure.picture.front) == pytest.approx(60)
     assert by_card(figure.picture)["run-seen"].y == pytest.approx(95, abs=1)
     assert "by what saw no labels" in figure.caption and "seen" not in figure.title
-    assert chart(report([seen]), "accuracy_over_bytes").front == []
+    alone = figures(report([seen]))["accuracy_over_bytes"]
+    assert alone.picture.front == [] and "Line" not in alone.caption
 
 
 def test_accuracies_of_another_search_are_not_beside_the_others():
     other = made("k1", knn={"k": 1})
     figure = figures(report([*sweep(), other]))["accuracy_over_bytes"]
     assert "run-k1" not in by_card(figure.picture)
-    assert "1 runs with another k or metric" in figure.caption
+    assert "1 run with another k or metric is left out" in figure.caption
 
 
 def test_an_axis_that_begins_elsewhere_says_so_and_no_run_is_cut_off():
@@ -234,25 +257,59 @@ def test_an_axis_that_begins_elsewhere_says_so_and_no_run_is_cut_off():
         picture = figure.picture
         if isinstance(picture, Chart) and picture.y.ends:
             low, high = picture.y.ends
-            begin = re.search(r"\(axis from (\d+); chance 10\)", picture.y.label)
+            begin = re.search(r"\(axis from (\d+)\)", picture.y.label)
             assert begin and int(begin[1]) == low > 70, name
             for point in by_card(picture).values():
                 assert low < point.y - point.below and point.y + point.above < high
 
 
+NEUTRAL = "kNN accuracy over bytes per code"
+
+
+def thrice(run, **changes):
+    """Three seeds of a model of that name."""
+    return [made(run, seed, **({"model": run} | changes)) for seed in (0, 1, 2)]
+
+
 @pytest.mark.parametrize(
     ("accuracy", "words"),
     [
-        (0.4, "More bytes do not find more: small (40 bytes) is best"),
-        (0.85, "large (128 bytes) is best"),
-        (0.8, "small (40 bytes) is best, tied with large"),
+        (0.4, "More bytes do not find more: small (40 bytes) has the best codes"),
+        (0.85, "large (128 bytes) has the best codes"),
+        (0.8, "small (40 bytes) has the best codes, tied with large"),
     ],
 )
 def test_title_of_the_trade_off_says_what_the_test_supports(accuracy, words):
     runs = [made("small", latent=10, accuracy=0.8), made("large", accuracy=accuracy)]
     assert figures(report(runs))["accuracy_over_bytes"].title == words
     alone = figures(report(runs[:1]))["accuracy_over_bytes"]
-    assert alone.title == "kNN accuracy over bytes per code"
+    assert alone.title == NEUTRAL
+
+
+def trade_off_title(*found):
+    return figures(report([one for ones in found for one in ones]))["accuracy_over_bytes"].title
+
+
+def test_title_of_the_trade_off_knows_all_that_stands_above():
+    best = thrice("small", latent=10, accuracy=0.8), thrice("large", accuracy=0.4)
+    words = "small (40 bytes) has the best codes"
+    assert trade_off_title(*best) == f"More bytes do not find more: {words}"
+    # One seed beside several is in no ranking, wherever it stands.
+    single = made("single", model="single", latent=64, accuracy=0.9)
+    for seeds in ([single], [single, *thrice("single", status="failed: no")[1:]]):
+        assert trade_off_title(*best, seeds) == NEUTRAL
+    low = made("single", model="single", latent=64, accuracy=0.2)
+    assert trade_off_title(*best, [low]) == words
+    # Raw pixels are no codes.
+    assert trade_off_title(*best, [pixels(accuracy=0.95)]) == NEUTRAL
+    assert trade_off_title(*best, [pixels(accuracy=0.803)]).endswith(words)
+    seen = thrice("seen", latent=64, accuracy=0.95, labels_seen=True)
+    assert trade_off_title(*best, seen) == f"{words} without labels"
+    only = thrice("seen2", latent=8, accuracy=0.5, labels_seen=True)
+    assert trade_off_title(seen, only) == "seen (saw labels) (256 bytes) has the best codes"
+    # What is searched otherwise is not in the picture.
+    other = thrice("k1", latent=8, accuracy=0.9, knn={"k": 1})
+    assert trade_off_title(*best, other) == NEUTRAL
 
 
 def test_equal_sizes_stand_apart_and_in_order():
@@ -286,6 +343,43 @@ def test_nobody_reaches_pca_is_said_where_it_is_told():
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "mlp has the smallest error"),
+        ([pca(mse=0.03)], "mlp has the smallest error"),
+        ([pca(mse=0.005)], "no run reaches PCA's error"),
+        # What has no comparable time, was not trained, is packed or of one seed is not in it.
+        (thrice("good", mse=0.001, train_contended=True), None),
+        ([*thrice("good", mse=0.001, train_contended=True), pca(mse=0.005)], None),
+        (thrice("odd", mse=0.001, train={"epochs": 0}), None),
+        ([*thrice("packed", mse=0.001, mse_8bit=0.2), pca(mse=0.005)], None),
+        ([made("once", model="once", mse=0.001)], None),
+        (thrice("other", latent=10, mse=0.001), "mlp has the smallest error"),
+    ],
+)
+def test_smallest_error_is_that_of_all_that_decode(more, words):
+    runs = [*thrice("mlp", mse=0.01), *thrice("cnn", mse=0.02), *more]
+    figure = figures(report(runs))["mse_over_seconds-32"]
+    assert figure.title == f"32 floats: {words or 'test MSE over training time'}"
+
+
+def test_smallest_error_is_not_said_below_that_of_pca():
+    near = [made("mlp", seed, mse=0.0152 + 0.0006 * (seed - 1)) for seed in (0, 1, 2)]
+    found = report([*near, *thrice("cnn", mse=0.03), pca()])
+    assert figures(found)["mse_over_seconds-32"].title == "32 floats: test MSE over training time"
+
+
+def test_error_over_time_counts_what_is_left_out():
+    packed = thrice("packed", mse=0.001, mse_8bit=0.2)
+    runs = [*thrice("mlp"), *thrice("cnn"), *packed, *thrice("slow", train_contended=True)]
+    runs += [*thrice("late", train_contended=True), pca(), pixels()]
+    caption = figures(report(runs))["mse_over_seconds-32"].caption
+    assert "2 runs whose times may not be compared are left out." in caption
+    assert "1 run whose floats hold more than a number is left out." in caption
+    assert "left out" not in figures(report(runs[:6]))["mse_over_seconds-32"].caption
+
+
 def test_error_of_a_sweep_is_that_of_pca_where_there_is_one():
     names = figures(report(sweep()))
     picture = names["latent-mse"].picture
@@ -294,7 +388,7 @@ def test_error_of_a_sweep_is_that_of_pca_where_there_is_one():
     assert values == {10: pytest.approx(4 / 3), 32: pytest.approx(4 / 3)}
     assert picture.shaded == (1.0, "worse than PCA") and picture.levels[0].y == 1
     assert picture.y.label == "test MSE / MSE of PCA of the same size"
-    assert "has 33.3 % more error than PCA, and 1 more run loses to it" in names["latent-mse"].title
+    assert "has 33.3 % more error than PCA, and 1 more loses to PCA" in names["latent-mse"].title
     accuracies = [series.name for series in names["latent-accuracy"].picture.series]
     assert accuracies == ["mlp", "pca"]
     good = report(sweep(mlp={"mse": 0.01}, mlp_latent10={"mse": 0.02}))
@@ -302,13 +396,30 @@ def test_error_of_a_sweep_is_that_of_pca_where_there_is_one():
     assert figures(good)["latent-mse"].picture.shaded is None
 
 
-@pytest.mark.parametrize("changes", [{"mse": 1e-9}, {"mse": None}])
-def test_error_of_a_sweep_is_its_own_where_there_is_no_pca_to_divide_by(changes):
+@pytest.mark.parametrize("changes", [{"mse": 0.05}, {"mse": 0.01, "mse_8bit": 0.2}])
+def test_every_error_is_that_of_all_that_is_drawn(changes):
+    good = sweep(mlp={"mse": 0.01}, mlp_latent10={"mse": 0.02})
+    more = [made("more", latent=64 if "mse_8bit" not in changes else 10, **changes)]
+    if "mse_8bit" in changes:
+        more = [made("packed", latent=n, model="packed", **changes) for n in (10, 32)]
+    figure = figures(report([*good, *more]))["latent-mse"]
+    assert figure.title == "Representation size: test MSE"
+    assert ("1 run has no PCA of as many floats" in figure.caption) == (len(more) == 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mse": 1e-9}, "PCA of as many floats is exact for 2 runs"),
+        ({"mse": None}, "2 runs have no PCA of as many floats"),
+    ],
+)
+def test_error_of_a_sweep_is_its_own_where_there_is_no_pca_to_divide_by(changes, words):
     found = report(sweep(pca=changes, pca_latent10=changes))
     figure = figures(found)["latent-mse"]
     assert figure.picture.y.label.startswith("test MSE") and "/" not in figure.picture.y.label
     assert by_card(figure.picture)["run-mlp"].y == pytest.approx(0.02)
-    assert "Not every run has a PCA of its size" in figure.caption
+    assert words in figure.caption
     assert figure.title == "Representation size: test MSE"
 
 
@@ -319,6 +430,41 @@ def test_depth_has_the_line_of_pca():
     assert levels["PCA of this size"] == pytest.approx(50) and levels["raw pixels"] == 60
     assert names["depth-accuracy"].title == "Depth: accuracy is highest at 4"
     assert names["depth-mse"].picture.x.ticks == [1, 2, 4]
+
+
+def sweep_title(found, name="latent-accuracy"):
+    return figures(report(found))[name].title.partition(": ")[2]
+
+
+def test_highest_accuracy_of_a_sweep_is_that_of_a_run():
+    low = thrice("mlp10", model="mlp", latent=10, accuracy=0.3)
+    mid = thrice("mlp20", model="mlp", latent=20, accuracy=0.3)
+    high = thrice("mlp", accuracy=0.5)
+    assert sweep_title([*low, *mid, *high]) == "accuracy is highest at 32"
+    pcas = [pca(accuracy=0.3), pca("pca10", latent=10, accuracy=0.5)]
+    words = "accuracy is highest with pca10 at 10 or mlp at 32"
+    assert sweep_title([*low, *mid, *high, *pcas]) == words
+    # At each value one is tied with the best, but not every run.
+    assert sweep_title([*low, *high, *pcas]) == words
+    assert sweep_title([*low, *mid]) == "no value is told from the best accuracy"
+    single = made("once", latent=64, accuracy=0.95)
+    assert sweep_title([*low, *mid, *high, single]) == "kNN accuracy"
+    lower = made("once", latent=64, accuracy=0.3)
+    assert sweep_title([*low, *mid, lower]) == "accuracy is highest at 10 or 20"
+    many = [one for n in range(2, 8) for one in thrice(f"m{n}", model="mlp", latent=n)]
+    assert sweep_title([*many, *low]) == "6 runs share the highest accuracy"
+
+
+def test_levels_are_of_the_search_of_the_points():
+    runs = [made(f"k{k}", knn={"k": k}) for k in (1, 5, 10)]
+    found = report([*runs, pca(), pixels()])
+    assert [level.text for level in chart(found, "knn.k-accuracy").levels] == []
+    deep = [made(f"d{n}", depth=n, knn={"k": 5}) for n in (1, 2)]
+    texts = [level.text for level in chart(report([*deep, pixels()]), "depth-accuracy").levels]
+    assert texts == []
+    alike = pixels("pixels5", knn={"k": 5, "backend": "other"})
+    levels = chart(report([*deep, pixels(), alike]), "depth-accuracy").levels
+    assert [level.text for level in levels] == ["raw pixels"]
 
 
 def test_values_that_reach_far_are_on_a_log_axis_and_other_parameters_have_no_picture():
@@ -374,7 +520,7 @@ def test_losses_over_time_are_of_times_that_may_be_compared():
     runs = [trained(), trained("other", options={"a": 1}, train_contended=True)]
     figure = figures(report(runs))["loss_curves-32-seconds"]
     assert [series.name for series in figure.picture.series] == ["mlp"]
-    assert "1 runs whose times may not be compared" in figure.caption
+    assert "1 run whose times may not be compared is left out" in figure.caption
     for one in runs:
         one.epoch_seconds = []  # of an older result
     names = figures(report(runs))
@@ -436,6 +582,12 @@ def test_gallery_is_by_error_and_says_it():
         picture.strips[1].note == "MSE 0.00100, packed" and picture.strips[1].card == "run-packed"
     )
     assert picture.columns == ["0", "1"]  # the classes of the test images 0 and 1
+    several = "Images are of the first seed, the MSE is the mean over the seeds."
+    assert all(several in figures(found)[name].caption for name in ("reconstructions", "worst"))
+    assert "t-SNE of the codes of the first seed" in figures(found)["code_map"].caption
+    once = figures(report(with_maps([made(), pca(), pca(seed=1)])))  # PCA's seeds are one
+    names = "reconstructions", "worst", "code_map"
+    assert not any("first seed" in once[name].caption for name in names)
     without = report([made()], originals=None)
     assert [strip.name for strip in figures(without)["reconstructions"].picture.strips] == ["mlp"]
 
@@ -471,11 +623,11 @@ def test_panel_marks_the_highest_of_each_column():
     assert picture.groups == [("l2", 2), ("cosine", 2), ("whitened-cosine", 2)]
     assert picture.columns == ["1", "10"] * 3
     assert picture.marked.sum(axis=0).tolist() == [1] * 6 and picture.marked[0].all()
-    assert figure.title == "mlp, or a run tied with it, is first by every metric and k"
+    assert figure.title == "mlp, or a run not told from it, is first by every metric and k"
     other = sweep(mlp={"accuracy": 0.9, "accuracy_whitened_cosine_k1": 0.1})
     assert (
         figures(report(other))["protocol"].title
-    ) == "In 1 of 6 pairs of metric and k another run is first: pixels"
+    ) == "In 1 of 6 pairs of metric and k another run is told to be first: pixels"
 
 
 def test_map_shows_the_best_run_and_holds_all():
@@ -511,7 +663,8 @@ def test_pictures_of_many_runs_show_the_best_and_the_references():
 def test_nothing_is_drawn_of_nothing():
     failed = report([made(status="failed: no"), pca(status="failed: no")])
     assert failed.document.figures == []
-    assert Charts(report([])).accuracy_over_bytes() == Charts(report([])).losses() == []
+    charts = Charts(report([]))
+    assert charts.accuracy_over_bytes() == losses(charts) == further_curves(charts) == []
 
 
 def test_failed_seeds_and_runs_are_in_no_picture():

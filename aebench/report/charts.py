@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from aebench.evaluation.uncertainty import Interval, over_seeds
+from aebench.evaluation.uncertainty import LEAST, Interval, over_seeds
 from aebench.report.baselines import TIMES, mse_skill_score
 from aebench.report.configurations import (
     Configuration,
@@ -22,18 +22,18 @@ from aebench.report.document import Figure, Format
 from aebench.report.findings import Findings
 from aebench.report.looks import PCA, PIXELS, looks
 from aebench.report.pictures import Axis, Chart, Label, Level, Point, Series
-from aebench.report.search import LEAST
 from aebench.report.summary import Against, against_pca, trade_off
-from aebench.report.texts import named, short
+from aebench.report.texts import named
+from aebench.report.ties import mean, rankable
 from aebench.workspace import sha256
 
-POINTS, CURVES, LOSSES, CHARTS, SIZES = 60, 10, 12, 12, 12  # that a picture has room for
+POINTS, CURVES, SIZES = 60, 10, 12  # that a picture has room for
 DIRECT = 5  # curves that are named where they end; more of them in a legend
 TICKS = 15  # values that are named on an axis
 LARGEST = 1e100  # that an axis can show
-NEAR = 2.0  # times its test MSE: a loss that ends farther off is none
 CHANCE = PIXELS
-LINES = ("-", "-.", ":", "--")  # of the runs of one model, where each is a line
+UNTIMED = "whose times may not be compared"  # of what is left out
+PACKED = "whose floats hold more than a number"
 ACCURACY, MSE = Format("{:.2f}", 100), Format("{:.5f}")
 BARS = "Bars: 95 %."
 
@@ -91,57 +91,79 @@ class Charts:
             self.labels_of(points, [one for _, _, one in edge], wanted),
             legend=len(shown) > DIRECT,
         )
+        unseen = " by what saw no labels" * any(one.saw_labels for one in shown)
+        line = f" Line: the most that is found with so many bytes{unseen}." if edge else ""
         caption = (
-            f"kNN accuracy over the bytes of a code: up and left is better. {BARS} "
-            f"Line: the most that is found with so many bytes{self.without_labels(shown)}. "
+            f"kNN accuracy over the bytes of a code: up and left is better. {BARS}{line} "
             f"Codes of one size stand side by side.{of_all(shown, alike)}"
         )
-        if len(alike) < len(found):
-            caption += f" {len(found) - len(alike):,} runs with another k or metric are not in it."
-        return [Figure("accuracy_over_bytes", picture, self.size_title(shown), caption)]
-
-    def without_labels(self, shown: Sequence[Configuration]) -> str:
-        """What the caption adds where some saw the labels."""
-        return " by what saw no labels" * any(one.saw_labels for one in shown)
+        caption += left_out(len(found) - len(alike), "with another k or metric")
+        heading = self.size_title(shown, alike)
+        return [Figure("accuracy_over_bytes", picture, heading, caption + self.guessed(y))]
 
     def size_of(self, one: Configuration) -> float:
         """Bytes per code; of an image for pixels."""
         return float(self.found.costs.image_bytes if one.is_pixels else one.mean("code_bytes") or 0)
 
-    def size_title(self, shown: Sequence[Configuration]) -> str:
+    def size_title(self, shown: Sequence[Configuration], alike: Sequence[Configuration]) -> str:
         """What accuracy over bytes shows, as far as the paired test supports it."""
         neutral = "kNN accuracy over bytes per code"
-        if len(self.found.coded) < 2:
+        known = trade_off(self.found)
+        if known is None or not known.is_tested or known.best not in shown:
             return neutral
-        best, tied = trade_off(self.found)
-        if best not in shown:
+        best, tied = known.best, known.tied
+        rivals = [one for one in alike if one is not best and one not in tied]
+        rivals = [one for one in rivals if best.saw_labels or not one.saw_labels]
+        if any(self.is_above(one, best) for one in rivals) or not {*tied} <= {*alike}:
             return neutral
         size = self.size_of(best)
         others = f", tied with {len(tied)} others" if tied[1:] else ""
         others = f", tied with {tied[0].short_name}" if len(tied) == 1 else others
-        words = f"{best.short_name} ({size:,.0f} bytes) is best{others}"
-        larger = [one for one in shown if self.size_of(one) > size]
-        rivals = [one for one in larger if one in tied or one.saw_labels or one.is_pixels]
-        if not larger or any(self.rivals(best, one) for one in rivals):
-            return words
-        return f"More bytes do not find more: {words}"
+        without = " without labels" * (not best.saw_labels and any(o.saw_labels for o in alike))
+        words = f"{best.short_name} ({size:,.0f} bytes) has the best codes{without}{others}"
+        larger = [one for one in alike if self.size_of(one) > size]
+        more = f"More bytes do not find more: {words}"
+        return more if larger and self.beats(best, larger) else words
 
-    def rivals(self, best: Configuration, one: Configuration) -> bool:
-        """Whether a run is not told to be less accurate."""
-        less = one.intervals["accuracy"].mean < best.intervals["accuracy"].mean
-        return not less or self.ties.p_value(best, one, "accuracy") >= LEAST
+    def is_above(self, one: Configuration, best: Configuration) -> bool:
+        """Whether codes are more accurate, ranked or not; of raw pixels, whether that is told."""
+        if mean(one, "accuracy") <= mean(best, "accuracy"):
+            return False
+        return not one.is_pixels or self.ties.p_value(one, best, "accuracy") < LEAST
+
+    def beats(self, best: Configuration, others: Sequence[Configuration]) -> bool:
+        """Whether it is told to be more accurate than each of these, all of which may be ranked."""
+        every = [best, *others]
+        told = self.ties.told(every, "accuracy")
+        return len(rankable(every, "accuracy")) == len(every) and all(
+            {best, one} in told and mean(one, "accuracy") < mean(best, "accuracy") for one in others
+        )
+
+    def leaders(self, among: Sequence[Configuration], column: str) -> list[Configuration]:
+        """The best one and what is tied with it; empty where that may not be said.
+
+        As one is better that is in no ranking: of one seed beside several, or packed for the MSE.
+        """
+        ranked = [one for one in among if column == "accuracy" or not one.is_packed]
+        group = self.ties.best(ranked, column)
+        first = max if column == "accuracy" else min
+        every = [mean(one, column) for one in among if column in one.images]
+        return group if group and mean(group[0], column) == first(every) else []
 
     def mse_over_seconds(self) -> list[Figure]:
         """A chart for each code size with two or more trained runs whose times may be compared."""
         sizes: dict[int, list[Configuration]] = {}
-        seconds = {one: self.train_seconds(one) for one in self.everything}
-        decoding = [one for one in self.everything if "mse" in one.intervals and seconds[one]]
-        for one in decoding:
-            if not one.is_reference and not one.is_packed and one.latent is not None:
+        for one in self.everything:
+            if "mse" in one.intervals and not one.is_pixels and one.latent is not None:
                 sizes.setdefault(one.latent, []).append(one)
-        several = {size: ones for size, ones in sizes.items() if len(ones) > 1}
+        seconds = {one: found for one in self.everything if (found := self.train_seconds(one))}
+        timed = {
+            size: [one for one in ones if is_rival(one) and one in seconds]
+            for size, ones in sizes.items()
+        }
+        several = {size: ones for size, ones in timed.items() if len(ones) > 1}
         return [
-            self.mse_of_size(size, several[size], {o: seconds[o] for o in several[size]})
+            self.mse_of_size(size, sizes[size], several[size], seconds)
             for size in self.first_sizes(several)
         ]
 
@@ -161,10 +183,11 @@ class Charts:
     def mse_of_size(
         self,
         size: int,
+        every: Sequence[Configuration],
         ones: Sequence[Configuration],
         seconds: Mapping[Configuration, Sequence[float]],
     ) -> Figure:
-        """MSE over training seconds."""
+        """MSE over training seconds of these, among every one of the size that decodes."""
         shown = best_and_references(ones, POINTS)
         points = {}
         for one in shown:
@@ -186,20 +209,32 @@ class Charts:
             legend=len(shown) > DIRECT,
         )
         caption = f"Codes of {size:,} floats: down and left is better. {BARS}{of_all(shown, ones)}"
-        heading = self.mse_title(size, ones)
+        trained = [one for one in every if not one.is_reference]
+        packed = sum(one.is_packed for one in trained)
+        caption += left_out(len(trained) - packed - len(ones), UNTIMED)
+        caption += left_out(packed, PACKED)
+        heading = self.mse_title(size, every, shown)
         return Figure(f"mse_over_seconds-{size}", picture, heading, caption)
 
-    def mse_title(self, size: int, ones: Sequence[Configuration]) -> str:
+    def mse_title(
+        self, size: int, every: Sequence[Configuration], shown: Sequence[Configuration]
+    ) -> str:
         """Who rebuilds best with codes of a size, or that nobody reaches PCA."""
         floats = f"{size:,} floats"
-        skills = [self.baselines.skill(one, "mse") for one in ones]
-        if all(skill and not skill.holds_zero and skill.mean < 0 for skill in skills):
+        pairs = self.pairs
+        trained = [one for one in every if not one.is_reference]
+        if all(one in pairs and pairs[one].is_told and pairs[one].gain < 0 for one in trained):
             return f"{floats}: no run reaches PCA's error"
-        group = self.ties.best(ones, "mse")
-        if not group:
+        group = self.leaders(every, "mse")
+        if not group or group[0] not in shown:
             return f"{floats}: test MSE over training time"
         tied = f", tied with {named([one.short_name for one in group[1:]], 2)}" if group[1:] else ""
         return f"{floats}: {group[0].short_name} has the smallest error{tied}"
+
+    @cached_property
+    def pairs(self) -> dict[Configuration, Against]:
+        """What has an MSE, and PCA of its size, beside it."""
+        return {pair.one: pair for pair in against_pca(self.found) if pair.column == "mse"}
 
     def pca_level(self, ones: Sequence[Configuration], column: str, factor: float) -> list[Level]:
         """PCA's figure as a line, where all are of its size and search."""
@@ -226,7 +261,7 @@ class Charts:
             *([] if name.startswith("knn.") else self.mse_sweep(name, shown)),
         ]
         ones = [one for group in groups for one in group if one.ok]
-        titles = [self.accuracy_title(name, ones, len(groups)), self.ratio_title(name, ones)]
+        titles = [self.accuracy_title(name, groups), self.ratio_title(name, ones)]
         return [
             replace(figure, title=heading, caption=figure.caption + chosen)
             for figure, heading in zip(found, titles, strict=False)
@@ -240,30 +275,39 @@ class Charts:
             for group, label in zip(groups, labels_of(groups), strict=True)
         ]
         levels = [] if name == "latent" else self.pca_level(ones, "accuracy", 100)
-        pixels = next((p for one in ones if (p := self.baselines.pixels_of(one)) and p.ok), None)
-        if pixels:
-            levels.append(Level(accuracy(pixels).mean, "raw pixels", self.looks[pixels]))
+        searches = {one.search for one in ones}
+        pixels = [p for p in self.everything if p.is_pixels and p.ok and {p.search} == searches]
+        for one in pixels[:1]:
+            levels.append(Level(accuracy(one).mean, "raw pixels", self.looks[one]))
         points = [point for curve in curves for point in curve.points]
         y = self.accuracy_axis(points, [level.y for level in levels])
         levels += self.chance_level(y)
-        picture = self.lines(parameter_axis(name, ones), y, curves, levels)
-        caption = f"kNN accuracy over {name}: up is better. {BARS}"
+        picture = lines(parameter_axis(name, ones), y, curves, levels)
+        caption = f"kNN accuracy over {name}: up is better. {BARS}{self.guessed(y)}"
         return Figure(f"{file_name(name)}-accuracy", picture, "", caption)
 
-    def accuracy_title(self, name: str, ones: Sequence[Configuration], curves: int) -> str:
-        """Which values have the highest accuracy, as far as the paired test tells them apart."""
-        group = self.ties.best(ones, "accuracy")
-        what = title(name)
+    def accuracy_title(self, name: str, groups: Sequence[Sequence[Configuration]]) -> str:
+        """Where the accuracy is highest, as far as the paired test tells it: of several curves with
+        whose runs.
+        """
+        curves = [[one for one in group if one.ok] for group in groups]
+        ones = [one for curve in curves for one in curve]
+        group, what = self.leaders(ones, "accuracy"), title(name)
         if not group:
             return f"{what}: kNN accuracy"
-        best = dict.fromkeys(sorted(one.settings[name] for one in group))
-        if len(best) == len({one.settings[name] for one in ones}):
+        if {*group} == {*ones}:
             return f"{what}: no value is told from the best accuracy"
-        model = f" ({group[0].short_name})" if curves > 1 else ""
-        values = [f"{value:,.6g}" for value in best]
-        if len(values) > 4:
-            return f"{what}: {len(values)} values share the highest accuracy"
-        return f"{what}: accuracy is highest at {' or '.join(values)}{model}"
+        group.sort(key=lambda one: one.settings[name])
+        values = [f"{one.settings[name]:,.6g}" for one in group]
+        if len(curves) > 1:
+            places = [f"{one.short_name} at {v}" for one, v in zip(group, values, strict=True)]
+            where = f"with {' or '.join(places)}"
+        else:
+            places = [*dict.fromkeys(values)]
+            where = f"at {' or '.join(places)}"
+        if len(places) > 4:
+            return f"{what}: {len(group)} runs share the highest accuracy"
+        return f"{what}: accuracy is highest {where}"
 
     def mse_sweep(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Figure]:
         """MSE over that of PCA of the same size; without enough of those MSE. Empty without any."""
@@ -286,18 +330,26 @@ class Charts:
         if relative:
             levels = [Level(1, "PCA", PCA)]
             what, better = "test MSE / MSE of PCA of the same size", "below 1 is better than PCA"
-            left = len(rebuilt) - len(ratios)
-            note = f" {left:,} runs have no PCA of their size to divide by." if left else ""
         else:
             levels = [] if name == "latent" else self.pca_level(ones, "mse", 1)
             what, better = "test MSE", "down is better"
-            without = len(ratios) < len(rebuilt)
-            note = " Not every run has a PCA of its size to divide by." if without else ""
         shaded = (1.0, "worse than PCA") if relative and max(means) > 1 else None
         y = Axis(f"{what}{' (log)' * log}", log)
-        picture = self.lines(parameter_axis(name, ones), y, curves, levels, shaded)
-        caption = f"Test MSE over {name}: {better}. {BARS}{note}"
+        picture = lines(parameter_axis(name, ones), y, curves, levels, shaded)
+        caption = f"Test MSE over {name}: {better}. {BARS}{self.without_ratio(rebuilt)}"
         return [Figure(f"{file_name(name)}-mse", picture, "", caption)]
+
+    def without_ratio(self, rebuilt: Sequence[Configuration]) -> str:
+        """What the caption says of runs whose MSE is divided by no PCA's, and why it is not."""
+        left = [one for one in rebuilt if self.ratio(one) is None]
+        pcas = [self.baselines.pca_of(one) for one in left]
+        exact = sum(pca is not None and "mse" in pca.images for pca in pcas)
+        words = ""
+        if missing := len(left) - exact:
+            words += f" {runs(missing, 'has', 'have')} no PCA of as many floats to divide by."
+        if exact:
+            words += f" PCA of as many floats is exact for {runs(exact)}: there is no ratio."
+        return words
 
     def ratio(self, one: Configuration) -> Interval | None:
         """MSE / MSE of PCA of its size; None for PCA itself and where PCA is exact or missing."""
@@ -310,17 +362,16 @@ class Charts:
     def ratio_title(self, name: str, ones: Sequence[Configuration]) -> str:
         """Who is worse than PCA and by how much, or that nobody is, as far as it is told."""
         what = title(name)
-        told = [pair for pair in against_pca(self.found) if pair.column == "mse"]
-        pairs = {pair.one: pair for pair in told if pair.one in ones and not pair.one.is_packed}
-        worse = [pair for pair in pairs.values() if pair.is_told and pair.skill.mean < 0]
+        rebuilt = [one for one in ones if "mse" in one.images and not one.is_pca]
+        pairs = [self.pairs[one] for one in rebuilt if one in self.pairs]
+        told = {pair.one: pair.skill for pair in pairs if pair.skill and pair.is_told}
+        worse = {one: skill for one, skill in told.items() if skill.mean < 0}
         if worse:
-            most = min(worse, key=lambda pair: pair.skill.mean)
+            most = min(worse, key=lambda one: worse[one].mean)
             count = len(worse) - 1
-            others = f", and {count} more {'run loses' if count == 1 else 'runs lose'} to it"
-            others = others if count else ""
-            return f"{what}: {most.one.short_name} has {against(most)}{others}"
-        better = [pair for pair in pairs.values() if pair.is_told and pair.skill.mean > 0]
-        if pairs and len(better) == len(pairs):
+            others = f", and {count} more {'loses' if count == 1 else 'lose'} to PCA"
+            return f"{what}: {most.short_name} has {against(worse[most])}{others * (count > 0)}"
+        if rebuilt and len(told) == len(rebuilt):
             return f"{what}: every error is below PCA's"
         return f"{what}: test MSE"
 
@@ -342,145 +393,6 @@ class Charts:
             points.append(Point(one.settings[name], found.mean, *reach, one.card, tip))
         return Series(label, self.looks[group[0]], points, joined=True)
 
-    def losses(self) -> list[Figure]:
-        """Of each first seed, a chart per code size, by epoch and by seconds.
-
-        What is not on the scale of the MSE has charts of its own. Empty if nothing was trained.
-        """
-        curves = {one: drawable({"": one.ok[0].losses}) for one in self.everything if one.ok}
-        trained = [one for one, found in curves.items() if found]
-        sizes: dict[int, list[Configuration]] = {}
-        for one in trained:
-            if is_mse(one) and one.latent is not None:
-                sizes.setdefault(one.latent, []).append(one)
-        found = []
-        for size in self.first_sizes(sizes):
-            heading = f"Training loss with {size:,} floats"
-            found += self.losses_of(f"loss_curves-{size}", heading, sizes[size], compared=True)
-        own = [one for one in trained if not is_mse(one)]
-        heading = "Training losses on scales of their own"
-        return found + (
-            self.losses_of("loss_curves-own", heading, own, compared=False) if own else []
-        )
-
-    def losses_of(
-        self, name: str, heading: str, ones: Sequence[Configuration], compared: bool
-    ) -> list[Figure]:
-        """By epoch and, where the times may be compared, by seconds."""
-        shown = best_and_references(ones, LOSSES)
-        levels = self.pca_level(ones, "mse", 1) if compared else []
-        levels = [level._replace(text="PCA's test MSE") for level in levels]
-        epochs = {
-            one: [(n + 1.0, y) for n, y in enumerate(drawable({"": one.ok[0].losses})[""])]
-            for one in shown
-        }
-        seconds = {
-            one: [(float(x), y) for x, (_, y) in zip(passed, epochs[one], strict=True)]
-            for one in shown
-            if self.times.clean(one.ok[0].columns, "train_seconds", "epoch")
-            and len(passed := np.cumsum(one.ok[0].epoch_seconds)) == len(epochs[one])
-        }
-        caption = f"Mean over each epoch, first seed: down is better.{of_all(shown, ones)}"
-        found = []
-        if len(seconds) < len(shown):
-            left = (
-                f" {len(shown) - len(seconds)} runs whose times may not be compared are left out."
-            )
-        else:
-            left = ""
-        for unit, curves, more in (("epochs", epochs, ""), ("seconds", seconds, left)):
-            if not curves:
-                continue
-            cut = first_epoch_dwarfs(curves.values())
-            series = self.loss_series(curves, 2 if cut else 1)
-            what = f"training loss{' (from epoch 2)' * cut}"
-            values = [p.y for one in series for p in one.points if p.y is not None]
-            far = reaches_far(values)
-            places = [p.x for one in series for p in one.points]
-            log = unit == "seconds" and reaches_far(places)
-            x = Axis("epoch" if unit == "epochs" else f"training, s{' (log)' * log}", log)
-            if unit == "epochs":
-                x = Axis("epoch", ticks=whole_ticks(places), ends=around(places))
-            picture = self.lines(x, Axis(f"{what}{' (log)' * far}", far), series, levels)
-            over = "by epoch" if unit == "epochs" else "by training time"
-            found.append(Figure(f"{name}-{unit}", picture, f"{heading}, {over}", caption + more))
-        return found
-
-    def loss_series(
-        self, curves: Mapping[Configuration, Sequence[tuple[float, float | None]]], first: int
-    ) -> list[Series]:
-        """A line for each run, its last point marked; runs of one model in lines of their own."""
-        found, of_model = [], {}
-        for one, points in curves.items():
-            kept = points[first - 1 :] if len(points) > 2 else points
-            known = [n for n, (_, y) in enumerate(kept) if y is not None]
-            if not known:
-                continue
-            ends = {known[-1]: f"{one.name}: {kept[known[-1]][1]:.5g} in the last epoch"}
-            look = self.looks[one]
-            place = of_model.setdefault((look.colour, look.marker), [])
-            place.append(one)
-            if len(place) > 1:
-                look = replace(look, line=LINES[(len(place) - 1) % len(LINES)])
-            line = [
-                Point(x, y, card=one.card if n in ends else "", tip=ends.get(n, ""))
-                for n, (x, y) in enumerate(kept)
-            ]
-            found.append(Series(one.name, look, line, joined=True))
-        return found
-
-    def further_curves(self) -> list[Figure]:
-        """What losses gave beside the loss, of each first seed, a chart a name; else empty."""
-        curves = {one: drawable(one.ok[0].curves) for one in self.everything if one.ok}
-        trained = [one for one, found in curves.items() if found]
-        charts: dict[str, list[Configuration]] = {}
-        for one in trained:
-            for name in curves[one]:
-                charts.setdefault(name, []).append(one)
-        # Of many those that most runs have.
-        most = sorted(charts, key=lambda name: -len(charts[name]))[:CHARTS]
-        found = []
-        for name in (name for name in charts if name in most):
-            shown = best_and_references(charts[name], LOSSES)
-            values = {o: [(n + 1.0, y) for n, y in enumerate(curves[o][name])] for o in shown}
-            series = self.loss_series(values, 1)
-            far = reaches_far([p.y for one in series for p in one.points if p.y is not None])
-            places = [p.x for one in series for p in one.points]
-            x = Axis("epoch", ticks=whole_ticks(places), ends=around(places))
-            picture = self.lines(x, Axis(f"{name}{' (log)' * far}", far), series, [])
-            caption = "What losses gave beside the loss, mean over the epoch, first seed."
-            if len(most) < len(charts):
-                caption += f" {len(most)} of {len(charts):,} curves: those that most runs have."
-            caption += of_all(shown, charts[name])
-            found.append(
-                Figure(f"further_curves-{file_name(name)}", picture, short(name, 60), caption)
-            )
-        return found
-
-    def lines(
-        self,
-        x: Axis,
-        y: Axis,
-        curves: Sequence[Series],
-        levels: Sequence[Level],
-        shaded: tuple[float, str] | None = None,
-    ) -> Chart:
-        """A chart of lines: few are named where they end, more in a legend, the highest first."""
-        ends = {
-            place: known[-1]
-            for place, one in enumerate(curves)
-            if (known := [point for point in one.points if point.y is not None])
-        }
-        many = len(curves) > DIRECT
-        labels = [
-            Label(point.x, point.y or 0, curves[place].name, curves[place].look.colour, True)
-            for place, point in ends.items()
-            if not many
-        ]
-        order = sorted(ends, key=lambda place: -(ends[place].y or 0)) if many else [*ends]
-        series = [curves[place] for place in order]
-        return Chart(x, y, series, levels, (), labels, shaded, legend=many)
-
     def accuracy_axis(self, points: Sequence[Point], levels: Sequence[float] = ()) -> Axis:
         """From chance on where that is near, else from where the runs are, and it says so."""
         y = [point for point in points if point.y is not None]
@@ -492,13 +404,17 @@ class Charts:
             low = min(low, chance)
             return Axis("kNN accuracy, %", ends=(max(0, low - room), high + room))
         begin = max(math.floor(low - room), 0)
-        where = f"axis from {begin}; chance {chance:.3g}"
-        return Axis(f"kNN accuracy, % ({where})", ends=(begin, high + room))
+        return Axis(f"kNN accuracy, % (axis from {begin})", ends=(begin, high + room))
 
     def chance_level(self, y: Axis) -> list[Level]:
         """Where the axis reaches it."""
         chance = 100 * self.found.chance
-        return [Level(chance, "chance", CHANCE)] if y.ends and y.ends[0] <= chance else []
+        return [Level(chance, self.found.guess, CHANCE)] if y.ends and y.ends[0] <= chance else []
+
+    def guessed(self, y: Axis) -> str:
+        """What the caption says of it where the axis does not reach it."""
+        guess, chance = self.found.guess, 100 * self.found.chance
+        return "" if self.chance_level(y) else f" {guess[0].upper()}{guess[1:]}: {chance:.3g} %."
 
     def by_model(self, points: Mapping[Configuration, Point]) -> list[Series]:
         """The points of each look together, under the name of their model."""
@@ -533,6 +449,46 @@ class Charts:
         ]
 
 
+def lines(
+    x: Axis,
+    y: Axis,
+    curves: Sequence[Series],
+    levels: Sequence[Level],
+    shaded: tuple[float, str] | None = None,
+) -> Chart:
+    """A chart of lines: few are named where they end, more in a legend, the highest first."""
+    ends = {
+        place: known[-1]
+        for place, one in enumerate(curves)
+        if (known := [point for point in one.points if point.y is not None])
+    }
+    many = len(curves) > DIRECT
+    labels = [
+        Label(point.x, point.y or 0, curves[place].name, curves[place].look.colour, True)
+        for place, point in ends.items()
+        if not many
+    ]
+    order = sorted(ends, key=lambda place: -(ends[place].y or 0)) if many else [*ends]
+    series = [curves[place] for place in order]
+    return Chart(x, y, series, levels, (), labels, shaded, legend=many)
+
+
+def is_rival(one: Configuration) -> bool:
+    """Whether it was trained, and its codes are of the size that they seem to have."""
+    return not one.is_reference and not one.is_packed
+
+
+def runs(count: int, one: str = "", several: str = "") -> str:
+    """`1 run has`, `2 runs have`."""
+    return f"{count:,} run {one}".rstrip() if count == 1 else f"{count:,} runs {several}".rstrip()
+
+
+def left_out(count: int, which: str) -> str:
+    """What a caption says of runs that are not in a chart; nothing of none."""
+    said = f" {runs(count)} {which} {'is' if count == 1 else 'are'} left out."
+    return said if count else ""
+
+
 def percent(found: Interval) -> tuple[float, float, float]:
     """A share in %, and how far its interval reaches down and up."""
     return 100 * found.mean, 100 * (found.below or 0), 100 * (found.above or 0)
@@ -550,9 +506,9 @@ def quality(one: Configuration) -> str:
     return words if mse is None else f"{words}, MSE {MSE.written(mse)}"
 
 
-def against(pair: Against) -> str:
+def against(skill: Interval) -> str:
     """`5.0 times PCA's error`, `0.7 % more error than PCA`."""
-    ratio = 1 - pair.skill.mean
+    ratio = 1 - skill.mean
     if ratio >= TIMES:
         return f"{ratio:.1f} times PCA's error"
     return f"{100 * (ratio - 1):.1f} % more error than PCA"
@@ -622,54 +578,6 @@ def labels_of(groups: Sequence[Sequence[Configuration]]) -> list[str]:
         model if models.count(model) == 1 else f"{model} ({group[0].names[0]}, ...)"
         for group, model in zip(groups, models, strict=True)
     ]
-
-
-def is_mse(one: Configuration) -> bool:
-    """Whether its loss seems to be the mean squared error: it ends near that of the test images.
-
-    A model's own loss has its own scale, and nothing else tells whether it has one.
-    """
-    mse, result = one.mean("mse"), one.ok[0]
-    last = result.losses[-1]
-    return mse is not None and not result.curves and mse / NEAR <= last <= mse * NEAR
-
-
-def drawable(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
-    """Those that have any value that an axis can show, gaps in place of the others."""
-    found = {
-        name: [None if value is None or abs(value) > LARGEST else value for value in values]
-        for name, values in curves.items()
-    }
-    return {name: values for name, values in found.items() if {*values} - {None}}
-
-
-def first_epoch_dwarfs(curves: Iterable[Sequence[tuple[float, float | None]]]) -> bool:
-    """Whether the rest of all training would have less than half of the height."""
-    later = [y for curve in curves for _, y in curve[1:] if y is not None]
-    every = [y for curve in curves for _, y in curve if y is not None]
-    if not later or all(len(curve) < 3 for curve in curves):
-        return False
-    low = min(every)
-    return bool(max(later) - low < 0.5 * (max(every) - low))
-
-
-def whole_ticks(places: Sequence[float]) -> list[float]:
-    """Of epochs: at most eight."""
-    first, last = int(min(places)), int(max(places))
-    step = next(n for n in steps() if (last - first) / n <= 7)
-    return [float(n) for n in range(first, last + 1) if n % step == 0 or n == first == last]
-
-
-def steps() -> Iterator[int]:
-    """1, 2, 5, 10, 20, ..."""
-    return (factor * 10**power for power in count() for factor in (1, 2, 5))
-
-
-def around(places: Sequence[float]) -> tuple[float, float]:
-    """All of them with a margin, also those that begin or end as a gap."""
-    first, last = min(places), max(places)
-    margin = 0.05 * max(1, last - first)
-    return first - margin, last + margin
 
 
 def file_name(parameter: str) -> str:

@@ -30,7 +30,7 @@ from aebench.report.pictures import (
     Series,
     Strip,
 )
-from aebench.report.texts import on_one_line, short
+from aebench.report.texts import ends, on_one_line, short
 
 COLOURS = {name: light for name, (light, _) in PALETTE.items()}
 VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
@@ -155,15 +155,14 @@ def fonts() -> list[str]:
 
 def plain(name: str, length: int = NAME_LENGTH) -> str:
     """A name beside its picture: on one line, and not longer than there is room."""
-    name = short(" ".join(on_one_line(name).split()), length)
+    name = ends(" ".join(on_one_line(name).split()), length)
     return f" {name}" if name.startswith("_") else name  # a legend leaves those out
 
 
 def fitting(label: str) -> str:
     """As much of an axis's label as there is room for."""
     label = plain(label)
-    lengths = range(len(label), 1, -1)
-    found = (plain(label, length) for length in lengths)
+    found = (short(label, length) for length in range(len(label), 1, -1))
     return next((text for text in found if width_of(text, 9) < 72 * (WIDE - 0.2)), "")
 
 

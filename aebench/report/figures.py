@@ -17,7 +17,7 @@ from aebench.report.findings import Findings
 from aebench.report.panel import agreement, panel_cells
 from aebench.report.pictures import CodeMap, HeatMap, Mosaic, Strip
 from aebench.report.results import Result
-from aebench.report.texts import short
+from aebench.report.texts import ends
 
 STRIPS, ROWS, MAPS = 24, 30, 60  # that a picture has room for
 WAYS = ("PCA", "t-SNE")  # to the plane, in the order of Result.code_map
@@ -41,10 +41,16 @@ def gallery(found: Findings) -> list[Figure]:
     if not strips:
         return []
     above = [] if originals is None else [Strip("original", originals)]
-    caption = f"The same test images, by MSE.{of_all(shown, drawn)}"
+    caption = f"The same test images, by MSE.{of_first_seed(shown)}{of_all(shown, drawn)}"
     picture = Mosaic([*above, *strips], class_names(found, len(strips[0].images)))
     heading = "What each run makes of the same images, the smallest error first"
     return [Figure("reconstructions", picture, heading, caption)]
+
+
+def of_first_seed(ones: Sequence[Configuration]) -> str:
+    """What a caption says of images and their MSE, where the seeds of any of these differ."""
+    several = any(len(one.outcomes) > 1 for one in ones)
+    return " Images are of the first seed, the MSE is the mean over the seeds." if several else ""
 
 
 def error(one: Configuration) -> str:
@@ -76,7 +82,10 @@ def worst(found: Findings) -> list[Figure]:
     if not strips:
         return []
     names = " and ".join(one.short_name for one in [*best, *pca])
-    caption = "The test images with the largest errors, each with its MSE, the largest first."
+    caption = (
+        "The test images with the largest errors, each with its MSE, the largest first."
+        f"{of_first_seed([*best, *pca])}"
+    )
     return [Figure("worst", Mosaic(strips), f"The worst images of {names}", caption)]
 
 
@@ -174,11 +183,12 @@ def protocol_title(found: Findings) -> str:
     if known is None:
         return "kNN accuracy by metric and k"
     if not known.others:
-        return f"{known.best.short_name}, or a run tied with it, is first by every metric and k"
+        return f"{known.best.short_name}, or a run not told from it, is first by every metric and k"
     count = sum(known.others.values())
     first = max(known.others, key=lambda one: known.others[one])
     most = f"most often {first.short_name}" if len(known.others) > 1 else first.short_name
-    return f"In {count} of {len(known.cells)} pairs of metric and k another run is first: {most}"
+    pairs = f"{count} of {len(known.cells)} pairs of metric and k"
+    return f"In {pairs} another run is told to be first: {most}"
 
 
 def code_map(found: Findings) -> list[Figure]:
@@ -199,11 +209,12 @@ def code_map(found: Findings) -> list[Figure]:
         return []
     labels = shown[0].outcomes[0]["label"][places].astype(np.int64)
     name, _, how, _, _ = maps[0]
+    seed = " of the first seed" if any(len(one.outcomes) > 1 for one in shown) else ""
     caption = (
-        f"{how} of the codes: a point is one of {len(places):,} test images, hollow where the vote "
-        "is wrong. What lies near here need not be near there."
+        f"{how} of the codes{seed}: a point is one of {len(places):,} test images, hollow where "
+        "the vote is wrong. What lies near here need not be near there."
     )
-    heading = f"Where the codes of {short(name, NAME_LENGTH)} lie"
+    heading = f"Where the codes of {ends(name, NAME_LENGTH)} lie"
     picture = CodeMap(maps, labels, found.results.data.classes)
     return [Figure("code_map", picture, heading, caption)]
 

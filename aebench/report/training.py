@@ -3,6 +3,7 @@
 from aebench.report.charts import Charts
 from aebench.report.document import Block, Section
 from aebench.report.findings import Findings
+from aebench.report.losses import further_curves, losses
 from aebench.report.tables import LAYERS, MACS, PARAMS, SHORT_RUN, SIZE, table
 
 
@@ -13,5 +14,5 @@ def training(found: Findings) -> Section:
     columns = [SHORT_RUN, LAYERS, PARAMS, SIZE, MACS, times.epoch, times.short_training]
     blocks: list[Block] = [table(columns, ones)] if ones else []
     charts = Charts(found)
-    blocks += [*charts.losses(), *charts.further_curves()]
+    blocks += [*losses(charts), *further_curves(charts)]
     return Section("Training", blocks)
