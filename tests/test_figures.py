@@ -232,6 +232,10 @@ def test_guessing_is_called_what_it_is():
     (level,) = uneven.picture.levels
     assert (level.text, level.y) == ("always the commonest class", 90)
     assert "Chance" not in uneven.caption
+    for one in runs:
+        one.outcomes["prediction"] = one.outcomes["label"] ^ (np.arange(IMAGES) % 3 == 0)
+    below = chart(report(runs, classes=["a", "b"]), "accuracy_over_bytes")
+    assert below.levels[0].y == 90 < below.y.ends[1]
 
 
 def test_what_saw_the_labels_is_on_no_front():

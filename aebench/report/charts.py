@@ -394,11 +394,15 @@ class Charts:
         return Series(label, self.looks[group[0]], points, joined=True)
 
     def accuracy_axis(self, points: Sequence[Point], levels: Sequence[float] = ()) -> Axis:
-        """From chance on where that is near, else from where the runs are, and it says so."""
+        """From chance on where that is near, else from where the runs are, and it says so.
+
+        Up to chance where all runs are below.
+        """
         y = [point for point in points if point.y is not None]
         low = min([*((p.y or 0) - p.below for p in y), *levels])
         high = max([*((p.y or 0) + p.above for p in y), *levels])
         chance = 100 * self.found.chance
+        high = max(high, chance)
         room = 0.08 * (high - low) or 2
         if low - chance < 0.6 * (high - low):
             low = min(low, chance)
