@@ -238,7 +238,9 @@ def test_losers_are_named_in_multiples_where_they_lose_far():
 
 def test_summary_of_one_run_claims_nothing_of_others():
     (only, of_protocol) = [*items_of(report([made()])), ""][:2]
-    assert only.startswith("The only codes: mlp, 128 bytes for an image of 64, no saving, finds the")
+    assert only.startswith(
+        "The only codes: mlp, 128 bytes for an image of 64, no saving, finds the"
+    )
     assert "PCA" not in only and of_protocol == ""
 
 

@@ -61,7 +61,8 @@ def short(found: Findings, shown: Sequence[Configuration]) -> Table:
     rows: list[list[Cell]] = []
     for title, ones in sizes.items():
         rows += [[Cell(title)]] if len(sizes) > 1 else []
-        rows += [cells(one, in_bold(found, ones, columns)) for one in ones]
+        bold = in_bold(found, ones, columns)
+        rows += [cells(one, bold) for one in ones]
     return Table(headers(columns), rows)
 
 
@@ -116,11 +117,10 @@ def whole(found: Findings) -> Table:
         STATUS,
     ]
     columns = filled(columns, found.configurations)
-    rows = [
-        [column.cell(one) for column in in_bold(found, ones, columns)]
-        for ones in by_size(found.configurations).values()
-        for one in ones
-    ]
+    rows: list[list[Cell]] = []
+    for ones in by_size(found.configurations).values():
+        bold = in_bold(found, ones, columns)
+        rows += [[column.cell(one) for column in bold] for one in ones]
     return Table(headers(columns), rows)
 
 
