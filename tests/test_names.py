@@ -9,7 +9,7 @@ from conftest import ROOT, SMALL, make
 from markdown_it import MarkdownIt
 from PIL import Image
 from ruamel.yaml import YAML
-from synthetic import made, pca, pixels, report
+from synthetic import made, pca, pixels, report, section
 
 from aebench.report.document import CodeBlock
 
@@ -126,7 +126,9 @@ def read(named):
 def test_texts_are_read_as_they_are(named, read, key):
     texts, widths = read
     name, number = NAMES[key], [*NAMES].index(key)
-    assert any(text.startswith(seen(name)) for text in texts), "class or value"
+    # A value stands in a table that has to stay narrow, without those that failed.
+    value = any(text.startswith(seen(name)[:39]) for text in texts)
+    assert value or number % 3 == 2, "class or value"
     said = "failed: refused: " if number % 3 == 2 else f"r-{key}: "
     first = seen(name.splitlines()[0]) if number % 3 == 2 else seen(name)
     assert any(said + first in text for text in texts), "note or refusal"
@@ -161,7 +163,7 @@ def test_halves_of_characters_are_written():
 
 def printed(found):
     """The YAML that a report prints for missing baselines."""
-    blocks = report(found).document.blocks
+    blocks = section(report(found).document, "Lines to copy").blocks
     return next(block.code for block in blocks if isinstance(block, CodeBlock))
 
 
