@@ -1,6 +1,7 @@
 """Results with pictures, and a document with a block of every kind, for tests of the page."""
 
 import io
+import math
 
 import numpy as np
 from PIL import Image
@@ -137,13 +138,14 @@ def document(found):
 
 
 def results_table(everything):
-    """Two groups of columns; a title across all."""
+    """Two groups of columns."""
     headers = [
         Header("run", is_text=True),
         Header("floats"),
         Header("accuracy, %", "of the vote", group="what it keeps"),
         Header("MSE", "of the images", group="what it keeps"),
         Header("params", group="what it costs"),
+        Header("paid back after", group="what it costs"),
         Header("status", is_text=True, group="what it costs"),
     ]
     rows = [
@@ -153,18 +155,20 @@ def results_table(everything):
             Cell(one.intervals.get("accuracy"), Format("{:.2f}", 100), strong=one is everything[0]),
             Cell(one.intervals.get("mse"), Format("{:.5f}"), after=[", ", Strong("so it is")]),
             Cell(one.mean("num_params"), Format("{:,.0f}")),
+            Cell(math.inf, text="never") if place % 3 else Cell(float(place), Format("{:.0f}")),
             Cell(next((r.columns["status"] for r in one.results if not r.ok), None), tone="bad"),
         ]
-        for one in everything
+        for place, one in enumerate(everything)
     ]
     short = Table(headers[:2], [row[:2] for row in rows])
-    return ResultsTable(short, Table(headers, [[Cell("32 floats")], *rows]))
+    return ResultsTable(short, Table(headers, rows))
 
 
 def wide(everything):
-    """More columns than are shown unfolded."""
+    """More columns than are shown unfolded, and a title across all."""
     headers = [Header("run", is_text=True), *(Header(f"figure {n}") for n in range(12))]
-    return Table(headers, [[Cell(one.name), *map(Cell, range(12))] for one in everything])
+    rows = [[Cell(one.name), *map(Cell, range(12))] for one in everything]
+    return Table(headers, [[Cell("32 floats")], *rows])
 
 
 def charts(found, ok):

@@ -1,17 +1,22 @@
 """report.html in a real browser, the network off; skipped with the reason where there is none."""
 
 import importlib.util
+import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 from pages import CLASSES, HOSTILE, MAPPED, rich, runs
 from pages import page as written
-from synthetic import IMAGES, made, sweep
+from synthetic import IMAGES, made, results, sweep
 from synthetic import report as report_of
 
+from aebench.report.comparison import Comparisons
 from aebench.report.markdown import markdown
+from aebench.report.page import page as page_of
+from aebench.report.sides import Side
 from aebench.report.texts import on_one_line
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[test]'")
@@ -45,12 +50,12 @@ def uri(report, tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture
-def opened(browser, uri):
-    """Opens the page; whatever it says or asks for is a failure."""
+@contextmanager
+def opening(browser):
+    """Opens pages; whatever they say or ask for stands in `said`."""
     contexts, said = [], []
 
-    def opening(width=1600, **how):
+    def open_one(uri, width=1600, **how):
         sizes = {"viewport": {"width": width, "height": 900}}
         contexts.append(browser.new_context(offline=True, **sizes, **how))
         page = contexts[-1].new_page()
@@ -65,15 +70,34 @@ def opened(browser, uri):
         page.goto(uri)
         return page
 
-    yield opening
+    yield open_one, said
     for context in contexts:
         context.close()
-    assert said == []
 
 
 @pytest.fixture
-def page(opened):
-    return opened()
+def opened(browser, uri):
+    """Opens the page, or another one; whatever it says or asks for is a failure."""
+    with opening(browser) as (open_one, said):
+        yield lambda width=1600, of=uri, **how: open_one(of, width, **how)
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def loaded(browser, uri):
+    """The page, loaded once: 0.5 s each time."""
+    with opening(browser) as (open_one, said):
+        yield open_one(uri), said
+
+
+@pytest.fixture
+def page(loaded):
+    """For tests that set all that they look at, and reset what would hide anything."""
+    page, said = loaded
+    page.mouse.move(0, 0)
+    page.keyboard.press("Escape")
+    yield page
+    assert said == []
 
 
 def column(page, number):
@@ -102,7 +126,9 @@ def test_it_can_be_read_by_all_and_fits(opened, width, scheme):
         "document.querySelectorAll('.card ~ .card details').forEach(d => { d.open = false; })"
     )
     page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    # What does not depend on colours is once enough: 3 s.
+    rules = "" if width > 400 else "runOnly: ['color-contrast'], "
+    found = page.evaluate(f"axe.run(document, {{{rules}resultTypes: ['violations']}})")
     assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
 
 
@@ -118,6 +144,20 @@ def test_a_click_and_a_key_sort(page, report):
     assert column(page, 2)[-1] == ""  # what failed is the last, either way
 
 
+def test_never_is_later_than_any_number(page):
+    head = page.locator(f"{TABLE} th", has_text="paid back after")
+    page.get_by_label("what it costs").check()
+    head.click()
+    sync_api.expect(head).to_have_attribute("aria-sort", "ascending")
+    values = column(page, 5)
+    numbers = [float(value) for value in values]
+    assert numbers == sorted(numbers) and values[-1] == "Infinity" and values.count("9.0") == 1
+    head.click()
+    sync_api.expect(head).to_have_attribute("aria-sort", "descending")
+    assert [float(value) for value in column(page, 5)] == numbers[::-1]
+    page.get_by_label("what it keeps").check()
+
+
 def test_a_filter_leaves_what_matches(page, report):
     count = len(report.configurations)
     assert page.inner_text(".dt-info") == f"{count} of {count} runs"
@@ -128,6 +168,7 @@ def test_a_filter_leaves_what_matches(page, report):
     assert "<script>alert(1)</script>" in page.inner_text(f"{TABLE} tbody")
     page.get_by_role("searchbox").fill("no such run")
     assert "No run matches" in page.inner_text(f"{TABLE} tbody")
+    page.get_by_role("searchbox").fill("")
 
 
 def test_groups_of_columns(opened):
@@ -159,17 +200,62 @@ def test_a_point_of_a_chart_says_what_it_is_and_leads_to_its_card(page, report):
     assert page.locator(".card:target").count() == 1
 
 
+def test_keys_walk_through_a_chart_to_a_card(page):
+    chart = page.locator("figure > svg", has=page.locator("a.pt")).first
+    assert page.evaluate("[...document.querySelectorAll('a.pt')].every(a => a.tabIndex < 0)")
+    chart.focus()
+    assert not page.locator("#tip").is_visible()
+    lefts = []
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        at = page.locator("a.pt:focus")
+        # That is what is seen and what is read out.
+        assert page.inner_text("#tip") == at.get_attribute("aria-label")
+        lefts.append(at.bounding_box()["x"])
+    assert lefts == sorted({*lefts})
+    page.keyboard.press("ArrowLeft")
+    assert at.bounding_box()["x"] == lefts[2]
+    page.keyboard.press("Escape")
+    assert not page.locator("#tip").is_visible()
+    card = at.get_attribute("href")
+    page.keyboard.press("Enter")
+    assert page.locator(".card:target").get_attribute("id") == card[1:]
+    # Out of the chart, whichever point was walked to.
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    assert at.count() == 1
+    page.keyboard.press("Tab")
+    assert page.locator("a.pt:focus").count() == 0 and not page.locator("#tip").is_visible()
+
+
+def test_points_on_one_place_are_all_walked_through(page):
+    walked = """places => {
+      const found = [toward("ArrowDown", places, -1)];
+      while (found.at(-1) >= 0) found.push(toward("ArrowRight", places, found.at(-1)));
+      return found;
+    }"""
+    assert page.evaluate(walked, [[0, 0], [5, 1], [5, 1], None, [5, 1], [9, 0]]) == [
+        *(0, 1, 2, 4, 5, -1)
+    ]
+
+
 def test_the_map_shows_what_is_pointed_at(page, report):
-    circles = page.locator("figure.map circle")
-    assert circles.count() == IMAGES
-    point(circles.nth(7))
-    assert page.locator("figure.map circle.at").count() == 1
+    dots = page.locator("figure.map use")
+    assert dots.count() == IMAGES
+    point(dots.nth(7))
+    assert page.locator("figure.map use.at").count() == 1
     index = page.evaluate(
-        "[...document.querySelectorAll('circle')].findIndex(c => c.matches('.at'))"
+        "[...document.querySelectorAll('figure.map use')].findIndex(dot => dot.matches('.at'))"
     )
     assert colour(page) == index % 256
     label = report.configurations[0].outcomes[0]["label"][index]
     assert page.inner_text("#tip").startswith(on_one_line(CLASSES[label]))
+    # Another move on the same image draws nothing anew.
+    page.evaluate("window.drawn = document.querySelector('#tip canvas')")
+    box = dots.nth(index).bounding_box()
+    for shift in (0.3, 0, -0.3):
+        page.mouse.move(box["x"] + box["width"] / 2 + shift, box["y"] + box["height"] / 2)
+    assert page.evaluate("window.drawn === document.querySelector('#tip canvas')")
     page.mouse.move(0, 0)
     assert not page.locator("#tip").is_visible()
 
@@ -182,14 +268,17 @@ def colour(page):
     )
 
 
-def test_keys_walk_through_the_map(page):
-    drawing = page.locator("figure.map svg")
+def test_keys_walk_through_the_map(page, report):
+    drawing = page.locator("figure.map > svg")
+    left = int(report.configurations[0].ok[0].code_map[0][:, 0].argmin())
+    point(page.locator("figure.map use").nth(left))  # from where keys go on
+    page.mouse.move(0, 0)
     drawing.focus()
     places = []
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowDown"):
         drawing.press(key)
-        at = page.locator("circle.at")
-        places.append([float(at.get_attribute(name)) for name in ("cx", "cy")])
+        at = page.locator("use.at")
+        places.append([float(at.get_attribute(name)) for name in ("x", "y")])
         assert page.locator("#tip canvas").evaluate("canvas => canvas.width") == MAPPED
     assert places[0][0] < places[1][0] < places[2][0] and places[3][1] > places[2][1]
     page.keyboard.press("Escape")
@@ -197,12 +286,12 @@ def test_keys_walk_through_the_map(page):
 
 
 def test_run_method_and_class_of_the_map_are_chosen(page, report):
-    circles = page.locator("figure.map circle")
-    before = circles.first.get_attribute("cx")
+    dots = page.locator("figure.map use")
+    before = dots.first.get_attribute("x")
     run, method, kind = page.locator("figure.map select").all()
     method.select_option("t-SNE")
     one = report.configurations[0].ok[0]
-    assert circles.first.get_attribute("cx") == str(one.code_map[1][0][0]) != before
+    assert dots.first.get_attribute("x") == str(one.code_map[1][0][0]) != before
     caption = page.locator("figure.map figcaption")
     assert (
         caption.inner_text()
@@ -210,12 +299,13 @@ def test_run_method_and_class_of_the_map_are_chosen(page, report):
     )
     other = report.configurations[1].ok[0]
     run.select_option("1")
-    assert circles.first.get_attribute("cx") == str(other.code_map[1][0][0])
+    assert dots.first.get_attribute("x") == str(other.code_map[1][0][0])
     wrong = (other.outcomes["label"] != other.outcomes["prediction"]).sum()
-    assert page.locator("circle.no").count() == wrong
+    assert page.locator("use.no").count() == wrong
     assert "of mlp" in caption.inner_text()
     kind.select_option("2")
-    assert page.locator("circle:not(.off)").count() == (other.outcomes["label"] == 2).sum()
+    assert page.locator("figure.map use:not(.off)").count() == (other.outcomes["label"] == 2).sum()
+    kind.select_option("")
     run.select_option("0")
     method.select_option("PCA")
     assert caption.inner_text() == "Codes\nHollow: wrong."
@@ -225,7 +315,10 @@ def test_two_runs_side_by_side(page, report):
     names = [one.name for one in report.configurations if one.ok]
     page.select_option("#sideA", str(names.index("mlp")))
     page.select_option("#sideB", str(names.index("cnn")))
-    text = page.inner_text("#compared")
+    text = page.inner_text("#chooser")
+    # Read out is the sentence, not the tiles.
+    assert page.locator("#chooser [aria-live]").inner_text() in text
+    assert f"Of {IMAGES} test images" in page.inner_text("#chooser [aria-live]")
     by_name = {one.name: one for one in report.configurations}
     a, b = by_name["mlp"], by_name["cnn"]
     right = [one.images["accuracy"][0] for one in (a, b)]
@@ -238,7 +331,7 @@ def test_two_runs_side_by_side(page, report):
     page.select_option("#sideB", str(names.index("alone")))
     assert "nothing to compare" in page.inner_text("#compared")
     page.select_option("#sideB", str(names.index("mlp")))
-    assert "same run" in page.inner_text("#compared")
+    assert "same run" in page.inner_text("#chooser") and page.inner_text("#compared") == ""
 
 
 def test_the_images_on_which_two_differ_most_come_first(page, report):
@@ -255,6 +348,20 @@ def test_the_images_on_which_two_differ_most_come_first(page, report):
     assert f"{a[most]:.2}".rstrip("0") in first.inner_text()
 
 
+def test_a_broken_picture_leaves_the_figures(opened, uri, tmp_path):
+    path = tmp_path / "report.html"
+    text = Path(uri.removeprefix("file://")).read_text()
+    path.write_text(re.sub(r'(id="sprite" src="data:image/webp;base64,)[^"]+', r"\1AAAA", text))
+    page = opened(of=path.as_uri())
+    assert "not told apart" in page.inner_text("#compared") or "better" in page.inner_text(
+        "#compared"
+    )
+    assert page.locator("#compared li").count() == 0
+    page.locator("figure.map > svg").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tip").is_visible() and page.locator("#tip canvas").count() == 0
+
+
 def test_rows_of_images_are_hidden_without_a_script(opened):
     page = opened(java_script_enabled=False)
     rows = page.locator(".strip")
@@ -268,8 +375,8 @@ def test_rows_of_images_are_hidden_without_a_script(opened):
 def test_it_reads_without_a_script(opened, report):
     page = opened(java_script_enabled=False)
     rows = page.locator(f"{TABLE} tbody tr")
-    assert rows.count() == len(report.configurations) + 1  # and the title of the size
-    assert page.locator("figure circle").count() == IMAGES
+    assert rows.count() == len(report.configurations)
+    assert page.locator("figure.map use").count() == IMAGES
     assert page.locator("figure svg a.pt").count() > 10
     assert page.get_by_text("cnn against the others").is_visible()
     assert page.locator(".card").count() == len(report.configurations)
@@ -293,11 +400,20 @@ def test_the_browser_refuses_what_is_not_its_own(browser, uri, tmp_path):
 
 def test_it_prints(opened):
     page = opened()
+    page.locator(".card details").first.evaluate("found => { found.open = true; }")
+    count = "document.querySelectorAll('details:not([open])').length"
+    closed = page.evaluate(count)
+    # As the browser prints, all is open.
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.closed = {count}; }})")
     content = page.pdf(format="A4")
     assert content.startswith(b"%PDF") and content.count(b"/Type /Page\n") > 3
+    assert page.evaluate("window.closed") == 0
+    assert page.evaluate(count) == closed > 20
     page.emulate_media(media="print")
     assert not page.get_by_role("searchbox").is_visible()
     assert page.locator(f"{TABLE}").is_visible()
+    for name in ("accuracy, %", "params"):  # of two groups, one of which is chosen
+        assert page.locator(f"{TABLE} th", has_text=name).first.is_visible()
     page.set_viewport_size({"width": 718, "height": 1000})  # A4 within Chromium's margins
     assert page.evaluate("document.documentElement.scrollWidth") == 718
 
@@ -307,6 +423,18 @@ def test_a_hostile_name_is_shown_as_it_is(page):
     assert {on_one_line(name) for name in NAMES} <= {*cards}
     page.get_by_role("link", name="<script>alert(1)</script>").first.click()
     assert page.locator(".card:target h3").inner_text() == "<script>alert(1)</script>"
+
+
+def test_a_comparison_has_its_page(opened, tmp_path):
+    before = [Side("HEAD", results(sweep())), Side("k5", results(sweep(mlp={"accuracy": 0.6})))]
+    path = tmp_path / "compare.html"
+    path.write_bytes(page_of(Comparisons(before).document))
+    page = opened(of=path.as_uri())
+    assert "better" in page.inner_text("main table")
+    # Nothing that could be used and does nothing.
+    assert page.locator("input, select, button, dl.headline, #chooser").count() == 0
+    for link in page.locator("a[href]").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
 
 
 # What widens a table on a git host: its text's size, cells' padding and borders; no line breaks.

@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import io
+import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,16 +13,22 @@ import pytest
 from conftest import ROOT
 from pages import CLASSES, HOSTILE, NAMES, images, page, pictured, rich, runs
 from PIL import Image
-from synthetic import made, pca, report
+from synthetic import IMAGES, made, pca, report
 
-from aebench.evaluation.uncertainty import half_width, interval, of_mean, p_value
+from aebench.evaluation.uncertainty import Interval, half_width, interval, of_mean, p_value
+from aebench.report import looks
 from aebench.report import page as page_module
 from aebench.report.configurations import configurations
+from aebench.report.document import Cell, Document, Header, Link, Paragraph, Section, Table
+from aebench.report.elements import MARKERS
 from aebench.report.gather import gather
+from aebench.report.html import order
 from aebench.report.images import LARGEST, Images
 from aebench.report.page import ASSETS, ASSETS_HASH
 from aebench.report.pairs import Pairs, differences
 from aebench.report.render import Report
+from aebench.report.rows import headline
+from aebench.report.summary import trade_off
 from aebench.report.texts import on_one_line
 
 VOID = {"meta", "link", "input", "img", "br"}
@@ -164,7 +172,7 @@ def test_the_whole_table_with_its_groups(read):
     assert (classes["run"], classes["floats"]) == ("text", None)
     buttons = [a for a, _ in read.all("input") if a.get("type") == "radio"]
     assert [a["class"] for a in buttons] == ["g0", "g1", "g2"] and "checked" in buttons[0]
-    assert ({"colspan": "6", "scope": "rowgroup"}, "32 floats") in read.all("th")
+    assert ({"colspan": "13", "scope": "rowgroup"}, "32 floats") in read.all("th")
     cell = next(text for _, text in read.all("td", class_="k0") if "so it is" in text)
     assert cell == "0.01100 ± 0.00070, so it is" or re.fullmatch(r"[\d.]+ ± [\d.]+, so it is", cell)
 
@@ -174,6 +182,69 @@ def test_cells_are_sorted_by_their_values(read):
     accuracies = [float(order) for order in orders[::2] if order]
     assert max(accuracies) == pytest.approx(0.7, abs=0.01)
     assert "" in orders  # without a figure
+
+
+def test_what_is_no_finite_number_is_sorted_by_what_it_is(read):
+    cells = read.all("td", class_="k1")
+    assert {a["data-order"] for a, text in cells if text == "never"} == {"Infinity"}
+    numbers = {None: "", math.nan: "", -math.inf: "-Infinity", 2: "2.0", Interval(1.5): "1.5"}
+    assert {value: order(Cell(value)) for value in numbers} == numbers
+
+
+def test_what_saw_labels_is_named_so_however_long_its_name_is():
+    name = "a-network-of-many-letters-that-was-given-the-labels-" + "x" * 300
+    found = rich([*runs(), made(name, model="taught", labels_seen=True, accuracy=0.9, mse=0.001)])
+    # Its title, links in every table, choices of maps, pairs and rows; pictures and points.
+    text = Read(page(found))
+    words = [said for tag in ("h3", "bdi", "a", "option") for _, said in text.all(tag)]
+    words += [a["aria-label"] for _, a, _ in text.elements if "aria-label" in a]
+    named = [said for said in words if "a-network" in said]
+    assert len(named) > 20
+    assert [said for said in named if "(saw labels)" not in said] == []
+    # And one that is not too long.
+    assert sum("xxxx (saw labels)" in said for said in named) > 10
+
+
+def test_what_stands_in_the_whole_table_is_not_there_again():
+    found = rich()
+    whole = next(s for s in found.document.sections if s.title == "Results").blocks[0].whole
+    part = Table(whole.headers[:3], [row[:3] for row in whole.cells])
+    said = [Paragraph(["See ", Link("one", "Part"), " and ", Link("two", "Other"), "."])]
+    other = Table([*whole.headers[:1], Header("more")], [[Cell("a"), Cell(1)]])
+    appendix = [Section("Part", [part]), Section("Other", [other]), Section("Words", said)]
+    found.document = replace(found.document, appendix=appendix)
+    text = Read(page(found))
+    titles = [words for _, words in text.all("h3")]
+    assert "Part" not in titles and {"Other", "Words"} <= {*titles}
+    assert "See one and two ." in text.inside("to-words")
+    assert text.all("a", href="#to-other") and not text.all("a", href="#to-part")
+
+
+def test_the_first_figures_are_those_of_the_sentences():
+    large = [made("large", s, model="large", latent=512, accuracy=0.505) for s in (0, 1)]
+    unranked = [made("once", 0, model="once", accuracy=0.9, mse=0.001, latent=64)]
+    small = [made("small", s, model="small", accuracy=0.5, mse=0.012) for s in (0, 1)]
+    broken = [made("broken", s, model="broken", status="failed: no") for s in (0, 1)]
+    references = [pca(seed=s, latent=n, run=f"pca{n}") for s in (0, 1) for n in (32, 64)]
+    found = rich([*large, *unranked, *small, *broken, *references])
+    known = trade_off(found)
+    assert known.best.name == "small"
+    tiles = [" ".join(f"{name} {text}".split()) for name, text in headline_of(page(found))]
+    assert tiles[0].startswith("Accuracy of the best trade-off 50.0") and "small" in tiles[0]
+    assert tiles[1].startswith("Its gain over PCA of its size") and "small" in tiles[1]
+    # Of the default size, as in headline.json.
+    skill = headline(found)["best_mse_skill"]
+    assert tiles[2].startswith(f"Lowest MSE against PCA's, 32 floats {1 - skill:.2f}")
+    assert "small" in tiles[2] and tiles[3] == "Failed 2 of 11 runs and seeds"
+
+
+def headline_of(text):
+    """Name and the rest of each of the first figures."""
+    (found,) = re.findall('<dl class="headline">(.*?)</dl>', text, re.DOTALL)
+    read = Read(f"<dl>{found}</dl>")
+    return [
+        (name, words) for (_, name), (_, words) in zip(read.all("dt"), read.all("dd"), strict=True)
+    ]
 
 
 def test_a_true_minus_and_no_negative_zero(read):
@@ -336,4 +407,31 @@ def test_classes_are_named_in_the_map(hostile, read):
     options = [text for _, text in read.all("option")]
     assert options[options.index("all") + 1 :][: len(words)] == words
     items = [text for _, text in read.all("li")]
-    assert items[items.index(words[0]) :][: len(words)] == words  # the colours
+    assert items[items.index(words[0]) :][: len(words)] == words  # beside their marks
+
+
+def test_every_class_of_many_has_its_mark_in_the_map():
+    names = [f"class {letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    found = [pictured(one, place) for place, one in enumerate(runs())]
+    for one in found:
+        one.outcomes["label"] = np.arange(len(one.outcomes)) % len(names)
+    text = page(rich(found, classes=names))
+    drawn = dict(re.findall('<path id="(m[0-9]+)" d="([^"]+)"', text))
+    dots = re.findall('<use href="#(m[0-9]+)" x="[0-9]+" y="[0-9]+" class="(c[0-7])', text)
+    assert len(dots) == IMAGES
+    marks = [(colour, drawn[id]) for id, colour in dots]
+    assert len({*marks}) == len(names) and marks[: len(names)] == marks[26:52]
+    # As the list below it and the picture of the report have them.
+    listed = re.search('<ul class="classes">(.*?)</ul>', text)[1]
+    keys = re.findall(r'class="key (c[0-7])"[^>]*><path d="([^"]+)"', listed)
+    assert keys == marks[: len(names)]
+    assert keys == [(looks.nth(n).colour, MARKERS[looks.nth(n).marker]) for n in range(len(names))]
+
+
+def test_every_mark_can_be_drawn():
+    assert {*looks.MARKERS, looks.PCA.marker, looks.PIXELS.marker} == {*MARKERS}
+
+
+def test_without_findings_there_is_no_empty_list():
+    text = Read(page_module.page(Document("a", [Paragraph("b")], [])).decode())
+    assert not text.all("dl") and not text.all("nav")

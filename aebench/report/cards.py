@@ -11,7 +11,7 @@ from aebench.report.configurations import Configuration
 from aebench.report.document import Cell, Document, Format, Header, ResultsTable, Table
 from aebench.report.elements import Place, key, scrolling, tag
 from aebench.report.tables import remarks
-from aebench.report.texts import short
+from aebench.report.texts import LONGEST, short
 
 SEEDS = 12  # in a card's table
 WIDTH, HEIGHT = 220.0, 56.0  # of a curve, in its own units
@@ -73,7 +73,8 @@ def card(
     one: Configuration, place: Place, figures: Sequence[tuple[Header, Cell]], images: Markup
 ) -> Markup:
     """A section whose id is the configuration's."""
-    title = tag("h3", key(place.looks[one.card]), tag("bdi", short(one.name)), id=f"h:{one.card}")
+    name = tag("bdi", one.called(LONGEST))
+    title = tag("h3", key(place.looks[one.card]), name, id=f"h:{one.card}")
     parts = [
         title,
         kinds(one),
@@ -137,8 +138,9 @@ def pictures(one: Configuration, place: Place, originals: Any) -> Markup:
 
 def rows_of_images(rows: Sequence[tuple[str, Any]], one: Configuration, place: Place) -> Markup:
     """Below each other, each under what it is."""
+    name = one.called(LONGEST)
     found = [
-        tag("div", tag("small", words), place.images.strip(images, f"{words}, {short(one.name)}"))
+        tag("div", tag("small", words), place.images.strip(images, f"{words}, {name}"))
         for words, images in rows
     ]
     return tag("div", *found, class_="rows")
@@ -252,7 +254,7 @@ def provenance(one: Configuration) -> Iterator[tuple[str, str]]:
 
 
 def commands(one: Configuration) -> Markup:
-    """What trains it again and compares, what computes it anew, and what loads it."""
+    """What trains it again and compares, and what computes it anew."""
     first = one.results[0]
     lines = {
         "Train again, and compare": f"aebench verify {first.original.rpartition('-')[0]}",

@@ -18,7 +18,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 
 from aebench.report.labels import FONT, SMALL, Room, thinned, width_of
-from aebench.report.looks import PALETTE, nth
+from aebench.report.looks import MIX, PALETTE, nth
 from aebench.report.pictures import (
     Axis,
     Chart,
@@ -59,7 +59,6 @@ TAG = re.compile("<[^<>]+>")
 NAME_LENGTH, CURVE_LENGTH, CLASS_LENGTH = 60, 28, 14  # of longer names no room would be left
 
 NUMBERED, NAMED, MAPPED = 16, 40, 16  # columns with numbers in them, with names; named classes
-MIX = 0.55  # of the colour at the end of a scale: ink can be read on it
 
 # A chart in inches: its width and height, what is left free around its axes, a line of its legend.
 WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM, LINE = 4.3, 3.2, 0.6, 0.14, 0.3, 0.46, 0.17
@@ -505,13 +504,8 @@ def write_numbers(axes: Axes, picture: HeatMap) -> None:
 
 def mixed(picture: HeatMap) -> np.ndarray:
     """Its colours float64 (rows, columns, 3): ink can be read on each. Paper where no number is."""
-    low, high = picture.low, picture.high
-    if picture.diverging:
-        share = np.nan_to_num(picture.values / max(-low, high, 1e-300))
-    else:
-        share = np.nan_to_num((picture.values - low) / ((high - low) or 1))
-    share = MIX * np.clip(share, -1, 1)[..., None]
-    paper, above, below = (rgb(COLOURS[name]) for name in ("paper", "c2", "c0"))
+    share = MIX * np.nan_to_num(picture.shares)[..., None]
+    paper, above, below = (rgb(COLOURS[name]) for name in ("paper", "heat", "cold"))
     return paper + np.where(share < 0, -share * (below - paper), share * (above - paper))
 
 

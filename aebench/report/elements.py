@@ -11,10 +11,10 @@ from markupsafe import Markup, escape
 
 from aebench.report.images import Images
 from aebench.report.pictures import Look
-from aebench.report.texts import on_one_line, short
+from aebench.report.texts import ends, on_one_line
 
 LENGTH = 60  # of a name beside what it is the name of
-# Shapes of Look.marker in a box of 12 x 12; any other one is a circle.
+# Shapes of Look.marker in a box of 12 x 12.
 MARKERS = {
     "o": "M6 1.5a4.5 4.5 0 1 0 .01 0z",
     "s": "M2 2h8v8H2z",
@@ -25,8 +25,6 @@ MARKERS = {
     "D": "M6 .5 11.5 6 6 11.5 .5 6z",
     "P": "M4 1h4v3h3v4H8v3H4V8H1V4h3z",
     "X": "M3.3.8 6 3.5 8.7.8l2.5 2.5L8.5 6l2.7 2.7-2.5 2.5L6 8.5l-2.7 2.7L.8 8.7 3.5 6 .8 3.3z",
-    "*": "M6 .5 7.5 4.3l4 .3-3.1 2.6 1 4L6 9l-3.4 2.2 1-4L.5 4.6l4-.3z",
-    "p": "M6 .8 11.3 4.7 9.3 11H2.7L.7 4.7z",
     "h": "M6 .6 10.8 3.3v5.4L6 11.4 1.2 8.7V3.3z",
 }
 
@@ -79,15 +77,17 @@ def linked(words: object, card: str, place: Place) -> Markup:
 
 def key(look: Look) -> Markup:
     """The mark of a model, as the pictures have it; its name stands beside it."""
-    shape = look.marker if look.marker in MARKERS else "o"
     return Markup(
         '<svg class="key {}" viewBox="0 0 12 12" aria-hidden="true"><path d="{}"/></svg>'
-    ).format(look.colour, MARKERS[shape])
+    ).format(look.colour, MARKERS[look.marker])
 
 
 def run_name(words: str, card: str, place: Place) -> Markup:
-    """With the way to its card, where it is that of a run."""
-    named = tag("bdi", short(words, LENGTH))
+    """With the way to its card, where it is that of a run.
+
+    Of a long one both ends: `(saw labels)` is the end.
+    """
+    named = tag("bdi", ends(words, LENGTH))
     return linked(named, card, place) if card in place.looks else named
 
 

@@ -1,5 +1,6 @@
 """The report's blocks in HTML."""
 
+import math
 from collections.abc import Sequence
 from functools import singledispatch
 from itertools import groupby
@@ -31,7 +32,7 @@ from aebench.report.document import (
 from aebench.report.elements import LENGTH, Place, joined, linked, minus, plain, scrolling, tag
 from aebench.report.illustrations import picture
 from aebench.report.pictures import CodeMap, HeatMap, Mosaic
-from aebench.report.texts import LONGEST, short
+from aebench.report.texts import ends, short
 
 NARROW = 12  # columns of a heat map that leave room beside it
 GROUPS = 6  # of columns that can be chosen
@@ -164,18 +165,28 @@ def order(cell: Cell) -> str:
     """What the cell is sorted by; empty for what has no value, whatever is written in it."""
     match cell.value:
         case Interval(mean):
-            return repr(float(mean))
+            return in_order(mean)
         case bool() | int() | float():
-            return repr(float(cell.value))
+            return in_order(cell.value)
         case str():
             return short(cell.value)
     return ""
 
 
+def in_order(value: float) -> str:
+    """As the script reads a number; empty for what is none."""
+    if math.isnan(value):
+        return ""
+    return repr(float(value)).replace("inf", "Infinity")
+
+
 def cell_words(cell: Cell, place: Place) -> Markup:
-    """The cell with its marks; of a long text the beginning, of a name less: its card has all."""
-    most = LENGTH if cell.card in place.looks else LONGEST
-    found = [short(one, most) if isinstance(one, str) else one for one in cell.spans]
+    """The cell with its marks; of a long text the beginning, of a name the ends."""
+
+    def cut(text: str) -> str:
+        return ends(text, LENGTH) if cell.card in place.looks else short(text)
+
+    found = [cut(one) if isinstance(one, str) else one for one in cell.spans]
     words = number(cell, place) or inline(found, place)
     if cell.card in place.looks:
         words = linked(words, cell.card, place)
@@ -247,10 +258,12 @@ def kind_of(found: Any) -> str | None:
 
 
 def column_rules() -> str:
-    """The style sheet of tables with so many groups of columns: the chosen one alone is shown."""
+    """The style sheet of tables with so many groups of columns: on paper all are there, on a screen
+    the chosen one.
+    """
     found = []
     for groups in range(2, GROUPS + 1):
         for number in range(groups):
             others = ",".join(f".k{other}" for other in range(groups) if other != number)
             found.append(f".of{groups}:has(.g{number}:checked) :is({others}){{display:none}}")
-    return "".join(found)
+    return f"@media screen{{{''.join(found)}}}"

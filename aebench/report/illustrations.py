@@ -12,20 +12,22 @@ from markupsafe import Markup
 from aebench.report.drawing import svg
 from aebench.report.elements import (
     LENGTH,
+    MARKERS,
     Place,
     in_script,
     joined,
+    key,
     minus,
     run_name,
     scrolling,
     tag,
 )
-from aebench.report.pictures import CodeMap, HeatMap, Mosaic, Strip
-from aebench.report.texts import on_one_line, short
+from aebench.report.looks import MIX, nth
+from aebench.report.pictures import CodeMap, HeatMap, Look, Mosaic, Strip
+from aebench.report.texts import ends, on_one_line, short
 
 STEPS = 20  # of a heat map's colour on each side: a class each, for no style may stand in a tag
 STRIPS = 60  # rows of images that can be hidden
-COLOURS = 8  # of classes; the next ones have them again
 
 
 @singledispatch
@@ -41,7 +43,7 @@ def mosaic(found: Mosaic, place: Place) -> Markup:
         tag(
             "label",
             Markup('<input type="checkbox" class="b{}" checked>').format(n),
-            tag("bdi", short(strip.name, LENGTH)),
+            tag("bdi", ends(strip.name, LENGTH)),
         )
         for n, strip in enumerate(found.strips)
         if strip.card and n < STRIPS
@@ -53,7 +55,7 @@ def mosaic(found: Mosaic, place: Place) -> Markup:
             tag(
                 "span",
                 under(found.columns, "columns") if number == 0 else "",
-                place.images.strip(strip.images, f"{short(strip.name, LENGTH)} {strip.note}"),
+                place.images.strip(strip.images, f"{ends(strip.name, LENGTH)} {strip.note}"),
                 under(strip.notes, "notes"),
                 class_="images",
             ),
@@ -86,14 +88,14 @@ def heat_map(found: HeatMap, place: Place) -> Markup:
         tag("th", tag("span", short(column, 40)), scope="col", class_="tall" if tall else None)
         for column in found.columns
     ]
-    corner = Markup("<td></td>")
+    corner, shares = Markup("<td></td>"), found.shares
     above = tag("tr", corner, *groups) if groups else Markup("")
     body = [
         tag(
             "tr",
             tag("th", run_name(*found.rows[line], place), scope="row"),
             *(
-                heat_cell(value, bool(found.marked[line, column]), found)
+                heat_cell(value, shares[line, column], bool(found.marked[line, column]), found)
                 for column, value in enumerate(values)
             ),
         )
@@ -103,7 +105,7 @@ def heat_map(found: HeatMap, place: Place) -> Markup:
     return scrolling("Heat map", whole)
 
 
-def heat_cell(value: float, marked: bool, found: HeatMap) -> Markup:
+def heat_cell(value: float, share: float, marked: bool, found: HeatMap) -> Markup:
     """Blank where there is no number."""
     if np.isnan(value):
         return Markup("<td></td>")
@@ -111,18 +113,13 @@ def heat_cell(value: float, marked: bool, found: HeatMap) -> Markup:
     if not re.search("[1-9]", text):
         text = found.pattern.format(0)  # not -0
     words = tag("b", minus(text)) if marked else minus(text)
-    return tag("td", words, class_=joined(shade(value, found), "top" if marked else ""))
+    return tag("td", words, class_=joined(shade(share), "top" if marked else ""))
 
 
-def shade(value: float, found: HeatMap) -> str:
+def shade(share: float) -> str:
     """`v12`: the class of its colour; `n12` on the other side of 0."""
-    if found.diverging:
-        end = max(abs(found.low), abs(found.high)) or 1.0
-        step = round(min(abs(value) / end, 1) * STEPS)
-        return f"{'n' if value < 0 else 'v'}{step}" if step else ""
-    share = (value - found.low) / ((found.high - found.low) or 1.0)
-    step = round(min(max(share, 0.0), 1.0) * STEPS)
-    return f"v{step}" if step else ""
+    step = round(abs(share) * STEPS)
+    return f"{'n' if share < 0 else 'v'}{step}" if step else ""
 
 
 @picture.register
@@ -142,9 +139,19 @@ def code_map(found: CodeMap, place: Place) -> Markup:
         for name, card, how, places, votes in found.maps
     ]
     _, _, _, places, votes = found.maps[0]
+    looks = [nth(place) for place in range(len(classes))]
+    shapes = dict.fromkeys(look.marker for look in looks)
+    ids = {marker: f"m{next(place.numbers)}" for marker in shapes}
+    # A box of 12 x 12 as a dot of 4 x 4.
+    shape = Markup('<path id="{}" d="{}" transform="scale(.4) translate(-6 -6)"/>')
+    defined = tag("defs", *(shape.format(id, MARKERS[marker]) for marker, id in ids.items()))
     dots = [
-        Markup('<circle cx="{}" cy="{}" class="d{}{}"/>').format(
-            x, 255 - y, label % COLOURS, "" if label == vote else " no"
+        Markup('<use href="#{}" x="{}" y="{}" class="{}{}"/>').format(
+            ids[looks[label].marker],
+            x,
+            255 - y,
+            looks[label].colour,
+            "" if label == vote else " no",
         )
         for (x, y), label, vote in zip(places.tolist(), labels, votes.tolist(), strict=True)
     ]
@@ -156,14 +163,14 @@ def code_map(found: CodeMap, place: Place) -> Markup:
     said = f"Map of {len(labels):,} test images"
     drawing = Markup(
         '<svg viewBox="-4 -4 263 263" tabindex="0" role="application" aria-label="{}; walk with '
-        'the arrow keys">{}</svg>'
-    ).format(said, Markup("").join(dots))
+        'the arrow keys">{}{}</svg>'
+    ).format(said, defined, Markup("").join(dots))
     content = in_script({"maps": maps, "labels": labels, "classes": classes})
     return Markup("").join(
         [
             tag("fieldset", tag("legend", "Show"), *choices, hidden=True),
             drawing,
-            colours(classes),
+            class_names(classes, looks),
             tag("script", content, type="application/json"),
         ]
     )
@@ -171,30 +178,27 @@ def code_map(found: CodeMap, place: Place) -> Markup:
 
 def choice(label: str, options: Sequence[tuple[str, str]]) -> Markup:
     """A list to choose from, the first one chosen."""
-    found = [tag("option", short(words, LENGTH), value=value) for value, words in options]
+    found = [tag("option", ends(words, LENGTH), value=value) for value, words in options]
     return tag("label", label, " ", tag("select", *found, autocomplete="off"))
 
 
-def colours(classes: Sequence[str]) -> Markup:
-    """Which class has which colour, where there are so few that it can be told."""
-    if len(classes) > 2 * COLOURS:
+def class_names(classes: Sequence[str], looks: Sequence[Look]) -> Markup:
+    """Which class has which mark, where no two have the same."""
+    if len({(look.colour, look.marker) for look in looks}) < len(classes):
         return Markup("")
     found = [
-        tag("li", Markup('<i class="d{}"></i>').format(n % COLOURS), tag("bdi", name))
-        for n, name in enumerate(classes)
+        tag("li", key(look), tag("bdi", name)) for name, look in zip(classes, looks, strict=True)
     ]
-    return tag("ul", *found, class_="colours")
+    return tag("ul", *found, class_="classes")
 
 
 def picture_rules() -> str:
-    """The style sheet of what has numbers: rows to hide, steps of colours, classes."""
+    """The style sheet of what has numbers: rows to hide, steps of colours."""
     found = [f".mosaic:has(.b{n}:not(:checked)) .r{n}{{display:none}}" for n in range(STRIPS)]
-    # At most 55 % of colour: on more of it dark or light letters are hard to read.
     found += [
         f".{side}{step}{{background:color-mix(in srgb,var(--{colour}) "
-        f"{55 * step / STEPS:.1f}%,var(--paper))}}"
+        f"{100 * MIX * step / STEPS:.1f}%,var(--paper))}}"
         for side, colour in (("v", "heat"), ("n", "cold"))
         for step in range(1, STEPS + 1)
     ]
-    found += [f".d{n}{{--dot:var(--c{n})}}" for n in range(COLOURS)]
     return "".join(found)

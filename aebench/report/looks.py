@@ -12,6 +12,8 @@ PALETTE = {
     "quiet": ("#5b6470", "#a3adb8"),
     "grid": ("#e3e6ea", "#2e343b"),
     "paper": ("#ffffff", "#14171a"),
+    "heat": ("#0072b2", "#2b8fd0"),
+    "cold": ("#c05a10", "#c4682c"),
     "c0": ("#b34a00", "#f0904a"),
     "c1": ("#00795a", "#3cc9a0"),
     "c2": ("#0066a8", "#5fb4ef"),
@@ -21,6 +23,7 @@ PALETTE = {
     "c6": ("#00707e", "#54c6d6"),
     "c7": ("#8c3b3b", "#ee9b9b"),
 }
+MIX = 0.55  # of heat or cold at the ends of a scale: ink can be read on it
 COLOURS, MARKERS, LINES = 8, "oD^vP<>h", ("-", "-.", ":")
 PCA, PIXELS = Look("ink", "s", "--"), Look("quiet", "X", ":")
 

@@ -20,19 +20,19 @@ from aebench.fingerprint import PACKAGE
 from aebench.report import html
 from aebench.report.cards import cards
 from aebench.report.configurations import Configuration, best_and_references
-from aebench.report.document import Document, Format, Section, Table
+from aebench.report.document import Document, Format, ResultsTable, Section, Table
 from aebench.report.elements import LENGTH, Place, in_script, plain, run_name
 from aebench.report.findings import Findings
 from aebench.report.illustrations import picture_rules
 from aebench.report.images import Images
 from aebench.report.looks import PALETTE, looks
 from aebench.report.pairs import Pairs
-from aebench.report.texts import short
+from aebench.report.summary import trade_off
 from aebench.sprite import SPRITE_COLUMNS
 
 ASSETS = PACKAGE / "report/assets"
 # A stage's key covers modules: by this it covers what stands beside them, too.
-ASSETS_HASH = "bfd3ad09cef89bea5aee4eb88344a9fe8be822e6e9b422664a9330c9a4ccd035"
+ASSETS_HASH = "94468f0eb110e4dd7321766a1d9f82ebe80acc620995a13d6cd31892d4958ced"
 IMAGE_BYTES = 4_000_000  # of all cards
 PREFERRED = 30  # configurations whose images come first
 WIDE, LONG = 7, 30  # columns and rows: a table of the appendix with more is folded
@@ -43,21 +43,22 @@ def page(document: Document, found: Findings | None = None) -> bytes:
     """The whole file, UTF-8. `found`: what the document is of, where it is one suite of runs."""
     everything = found.configurations if found else []
     look_of = looks(everything)
-    sections = [*document.sections, *document.appendix]
+    appendix = [one for one in document.appendix if not is_repeated(one, document)]
+    sections = [*document.sections, *appendix]
     titles = [*(section.title for section in sections), PAIRS, RUNS, APPENDIX]
-    ids = section_ids(titles)
-    first = dict(zip(reversed(titles), reversed(ids), strict=True))  # of two alike, the first
+    *ids, pairs_id, runs_id, appendix_id = every_id = section_ids(titles)
+    first = dict(zip(reversed(titles), reversed(every_id), strict=True))  # of two alike, the first
     place = Place(first, {one.card: look_of[one] for one in everything}, Images())
     pairs = Pairs(everything) if sum(bool(one.ok) for one in everything) > 1 else None
     pictured = with_images(everything, place.images)
     sprite = found.results.sprite if found else None
     originals = found.results.originals if found else None
     length = len(document.sections)
-    shown = [section_of(one, id, place) for one, id in zip(sections, ids, strict=False)]
+    shown = [section_of(one, id, place) for one, id in zip(sections, ids, strict=True)]
     named = [(id, words) for id, words, _ in shown[:length]]
-    named += [(ids[-3], plain(PAIRS))] if pairs else []
-    named += [(ids[-2], plain(RUNS))] if everything else []
-    named += [(ids[-1], plain(APPENDIX))] if document.appendix else []
+    named += [(pairs_id, plain(PAIRS))] if pairs else []
+    named += [(runs_id, plain(RUNS))] if everything else []
+    named += [(appendix_id, plain(APPENDIX))] if appendix else []
     styles = f"{palette()}{asset('page.css')}{html.column_rules()}{picture_rules()}"
     scripts = [asset("dataTables.min.js"), asset("page.js")]
     text = template().render(
@@ -71,16 +72,16 @@ def page(document: Document, found: Findings | None = None) -> bytes:
         before=html.blocks(document.blocks, place),
         sections=shown[:length],
         appendix=[
-            (*parts, is_wide(one))
-            for one, parts in zip(document.appendix, shown[length:], strict=True)
+            (*parts, is_wide(one)) for one, parts in zip(appendix, shown[length:], strict=True)
         ],
-        appendix_id=ids[-1],
-        pairs=pairs and side_by_side(pairs, place) | {"id": ids[-3], "title": PAIRS},
-        data=data(pairs, found),
+        appendix_id=appendix_id,
+        appendix_title=APPENDIX,
+        pairs=pairs and side_by_side(pairs, place) | {"id": pairs_id, "title": PAIRS},
+        data=script_data(pairs, found),
         sprite=sprite and f"data:image/webp;base64,{base64.b64encode(sprite).decode()}",
         columns=SPRITE_COLUMNS,
         mapped=len(found.results.data.mapped) if found and sprite else 0,
-        runs_id=ids[-2],
+        runs_id=runs_id,
         runs_title=RUNS,
         cards=[*cards(everything, place, document, originals, pictured)],
         without_images=sum(bool(one.ok) for one in everything if one not in pictured),
@@ -90,7 +91,7 @@ def page(document: Document, found: Findings | None = None) -> bytes:
 
 def side_by_side(pairs: Pairs, place: Place) -> dict[str, Any]:
     """What the section of two runs is made of."""
-    names = [plain(short(one.name, LENGTH)) for one in pairs.ones]
+    names = [plain(one.called(LENGTH)) for one in pairs.ones]
     return {
         "names": names,
         "left_out": pairs.left_out,
@@ -139,7 +140,7 @@ def source(content: str) -> str:
 def palette() -> str:
     """The colours as variables, in light and in dark surroundings."""
     found = "".join(f"--{name}:light-dark({a},{b});" for name, (a, b) in PALETTE.items())
-    marks = "".join(f".key.{name}{{color:var(--{name})}}" for name in PALETTE)
+    marks = "".join(f":is(.key,use).{name}{{color:var(--{name})}}" for name in PALETTE)
     return f":root{{{found}}}{marks}"
 
 
@@ -159,6 +160,17 @@ def section_ids(titles: Sequence[str]) -> list[str]:
 def section_of(section: Section, id: str, place: Place) -> tuple[str, Markup, Markup]:
     """Its id, title and content."""
     return id, plain(section.title), html.blocks(section.blocks, place)
+
+
+def is_repeated(section: Section, document: Document) -> bool:
+    """Whether all of it stands in the whole table of the results, too."""
+    blocks = [block for one in document.sections for block in one.blocks]
+    wholes = [block.whole.headers for block in blocks if isinstance(block, ResultsTable)]
+    return bool(section.blocks) and all(
+        isinstance(block, Table)
+        and any(all(header in headers for header in block.headers) for headers in wholes)
+        for block in section.blocks
+    )
 
 
 def is_wide(section: Section) -> bool:
@@ -184,38 +196,38 @@ def with_images(everything: Sequence[Configuration], images: Images) -> list[Con
 
 
 def headline(found: Findings, place: Place) -> Iterator[tuple[str, Markup, Markup]]:
-    """Name, figure and small print of some figures."""
-    ok = [one for one in found.configurations if one.ok]
-    trained = [one for one in ok if not one.is_reference]
-    fair = [one for one in trained if not one.saw_labels] or trained or ok
+    """Name, figure and small print of some figures: those of "In short" and of headline.json."""
 
     def of(one: Configuration) -> Markup:
         return run_name(one.name, one.card, place)
 
-    if fair:
-        best = max(fair, key=lambda one: one.intervals["accuracy"].mean)
+    if known := trade_off(found):
+        best = known.best
         accuracy = html.measured(best.intervals["accuracy"], Format("{:.1f}", 100), " %")
-        yield "Most accurate trained run" if trained else "Highest accuracy", accuracy, of(best)
+        yield "Accuracy of the best trade-off", accuracy, of(best)
         if gain := found.baselines.skill(best, "accuracy"):
             points = html.measured(gain, Format("{:+.1f}", 100), " points")
             yield "Its gain over PCA of its size", points, of(best)
+    latent = found.results.latent
     skills = {
         one: skill
-        for one in fair
-        if not one.is_packed and (skill := found.baselines.skill(one, "mse"))
+        for one in found.coded
+        if one.latent == latent
+        and not one.is_packed
+        and (skill := found.baselines.skill(one, "mse"))
     }
     if skills:
         one = max(skills, key=lambda one: skills[one].mean)
         ratio = 1 - skills[one].mean
         spread = skills[one].half_width
         times = html.measured(Interval(ratio, spread, spread), Format("{:.2f}"), " \u00d7")
-        yield "Lowest MSE against PCA's", times, of(one)
+        yield f"Lowest MSE against PCA's, {latent} floats", times, of(one)
     failed = sum(not result.ok for result in found.results.results)
     count = plain(f"of {len(found.results.results):,} runs and seeds")
     yield "Failed", plain(f"{failed:,}"), count
 
 
-def data(pairs: Pairs | None, found: Findings | None) -> Markup:
+def script_data(pairs: Pairs | None, found: Findings | None) -> Markup:
     """What the script reads."""
     if pairs is None or found is None:
         return in_script(None)

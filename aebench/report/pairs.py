@@ -148,7 +148,6 @@ class Pairs:
         """
         first = [one.outcomes[0][list(mapped)] for one in self.ones] if pictured else []
         return {
-            "runs": [on_one_line(short(one.name)) for one in self.ones],
             "images": self.images,
             "accuracies": [digits(one.intervals["accuracy"].mean) for one in self.ones],
             "mses": [

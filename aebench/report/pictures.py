@@ -64,6 +64,13 @@ class HeatMap:
     marked: np.ndarray
     diverging: bool = False
 
+    @property
+    def shares(self) -> np.ndarray:
+        """How far each value is toward an end: -1 to 1 of a diverging scale, 0 to 1 of another."""
+        if self.diverging:
+            return np.clip(self.values / max(-self.low, self.high, 1e-300), -1, 1)
+        return np.clip((self.values - self.low) / ((self.high - self.low) or 1), 0, 1)
+
 
 @dataclass(frozen=True)
 class CodeMap:

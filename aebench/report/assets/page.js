@@ -20,8 +20,6 @@ DataTable.type("figure", {order: {
   desc: (one, other) => compare(one, other, -1),
 }});
 for (const table of document.querySelectorAll("table.results")) {
-  // Titles of groups lose their rows in any other order.
-  for (const row of table.querySelectorAll("tr.title")) row.remove();
   new DataTable(table, {
     paging: false, order: [], autoWidth: false, columnDefs: [{targets: "_all", type: "figure"}],
     layout: {topStart: "search", topEnd: "info", bottomStart: null, bottomEnd: null},
@@ -43,18 +41,63 @@ function show(text, box, ...pictures) {
   tip.style.top = `${Math.max(4, below ? box.bottom + 8 : box.top - 8 - tip.offsetHeight)}px`;
 }
 const hide = () => { tip.hidden = true; };
-for (const point of document.querySelectorAll("a.pt")) {
-  const here = () => show(point.getAttribute("aria-label"), point.getBoundingClientRect());
-  point.addEventListener("pointerenter", here);
-  point.addEventListener("focus", here);
-  point.addEventListener("pointerleave", hide);
-  point.addEventListener("blur", hide);
-}
+const said = point => show(point.getAttribute("aria-label"), point.getBoundingClientRect());
 addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
-addEventListener("scroll", hide, {passive: true});
+addEventListener("scroll", () => {
+  // A point that keys have led to may have been scrolled to.
+  if (document.activeElement.matches("a.pt")) said(document.activeElement); else hide();
+}, {passive: true});
+
+// The index with the least distance below `most`.
+function least(distances, most = Infinity) {
+  let best = -1;
+  distances.forEach((distance, i) => {
+    if (distance < most) [best, most] = [i, distance];
+  });
+  return best;
+}
+// Where an arrow key leads from one of the places; null for another key.
+function toward(key, places, at) {
+  const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[key];
+  if (!step) return null;
+  if (at < 0) return least(places.map((place, i) => place ? i : Infinity));
+  const [x, y] = places[at];
+  return least(places.map((place, i) => {
+    if (!place) return Infinity;
+    const [dx, dy] = [place[0] - x, place[1] - y];
+    // What is on one place is walked through by its number.
+    const along = dx || dy ? dx * step[0] + dy * step[1] : 1e-3 * (i - at) * (step[0] + step[1]);
+    return along > 0 ? along + 2 * Math.abs(dx * step[1] + dy * step[0]) : Infinity;
+  }));
+}
+
+// The points of a chart: one stop for the tab key, from which the arrow keys lead to all.
+function chart(drawing, points) {
+  drawing.tabIndex = 0;
+  drawing.addEventListener("keydown", event => {
+    const places = points.map(point => {
+      const box = point.getBoundingClientRect();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    });
+    const found = toward(event.key, places, points.indexOf(document.activeElement));
+    if (found === null) return;
+    event.preventDefault();
+    if (found >= 0) points[found].focus();
+  });
+  for (const point of points) {
+    point.addEventListener("pointerenter", () => said(point));
+    point.addEventListener("focus", () => said(point));
+    point.addEventListener("pointerleave", hide);
+    point.addEventListener("blur", hide);
+  }
+}
+for (const drawing of document.querySelectorAll("figure > svg")) {
+  const points = [...drawing.querySelectorAll("a.pt")];
+  if (points.length) chart(drawing, points);
+}
 
 // One of the test images, from the picture of all.
-const sprite = $("sprite");
+let sprite = $("sprite");
 function tile(index) {
   const columns = +sprite.dataset.columns, rows = Math.ceil(sprite.dataset.count / columns);
   const [width, height] = [sprite.naturalWidth / columns, sprite.naturalHeight / rows];
@@ -67,18 +110,18 @@ function tile(index) {
 
 function walk(figure) {
   const {maps, labels, classes} = JSON.parse(figure.querySelector("script").textContent);
-  const drawing = figure.querySelector("svg"), dots = [...drawing.querySelectorAll("circle")];
+  const drawing = figure.querySelector(":scope > svg"), dots = [...drawing.querySelectorAll("use")];
   const [run, method, kind] = figure.querySelectorAll("select");
   const words = [...figure.querySelectorAll("figcaption > *")];
-  const said = words.map(one => one.textContent);
-  let map = maps[0], places = [], at = null;
+  const first = words.map(one => one.textContent);
+  let map = maps[0], places = [], at = -1;
 
   function choose() {
     const methods = maps.filter(one => one.run === +run.value);
     map = methods.find(one => one.method === method.value) ?? methods[0];
     method.value = map.method;
     // What was said is of the first map.
-    const now = map === maps[0] ? said : [
+    const now = map === maps[0] ? first : [
       `${map.method} of the codes of ${run.selectedOptions[0].textContent}`,
       "A point is a test image, hollow where the vote is wrong.",
     ];
@@ -86,14 +129,17 @@ function walk(figure) {
     const bytes = atob(map.places);
     places = dots.map((_, i) => [bytes.charCodeAt(2 * i), 255 - bytes.charCodeAt(2 * i + 1)]);
     dots.forEach((dot, i) => {
-      [dot.cx.baseVal.value, dot.cy.baseVal.value] = places[i];
+      [dot.x.baseVal.value, dot.y.baseVal.value] = places[i];
       dot.classList.toggle("no", map.votes[i] !== labels[i]);
       dot.classList.toggle("off", kind.value !== "" && labels[i] !== +kind.value);
     });
     leave();
   }
+  // Those of the images that are shown.
+  const shown = () => places.map((one, i) => dots[i].classList.contains("off") ? null : one);
   function go(index) {
-    if (at !== null) dots[at].classList.remove("at");
+    if (index === at && !tip.hidden) return;
+    dots[at]?.classList.remove("at");
     at = index;
     dots[at].classList.add("at");
     const right = map.votes[at] === labels[at];
@@ -102,42 +148,22 @@ function walk(figure) {
     show(text, dots[at].getBoundingClientRect(), ...(sprite ? [tile(at)] : []));
   }
   function leave() {
-    if (at !== null) dots[at].classList.remove("at");
+    dots[at]?.classList.remove("at");
     hide();
-  }
-  // The index with the least distance, of the images that are shown.
-  function nearest(distance, most) {
-    let best = -1;
-    places.forEach((place, i) => {
-      const found = dots[i].classList.contains("off") ? Infinity : distance(place, i);
-      if (found < most) [best, most] = [i, found];
-    });
-    return best;
   }
   drawing.addEventListener("pointermove", event => {
     const point = new DOMPoint(event.clientX, event.clientY)
       .matrixTransform(drawing.getScreenCTM().inverse());
-    const found = nearest(([x, y]) => (x - point.x) ** 2 + (y - point.y) ** 2, 36);
+    const distance = ([x, y]) => (x - point.x) ** 2 + (y - point.y) ** 2;
+    const found = least(shown().map(place => place ? distance(place) : Infinity), 36);
     if (found < 0) leave(); else go(found);
   });
   drawing.addEventListener("pointerleave", leave);
   drawing.addEventListener("blur", leave);
   drawing.addEventListener("keydown", event => {
-    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
-    if (!step) return;
+    const found = toward(event.key, shown(), dots[at]?.classList.contains("off") ? -1 : at);
+    if (found === null) return;
     event.preventDefault();
-    if (at === null || dots[at].classList.contains("off")) {
-      const first = nearest((_, i) => i, Infinity);
-      if (first >= 0) go(first);
-      return;
-    }
-    const [x, y] = places[at];
-    // Images on one place are walked through by their number.
-    const found = nearest((place, i) => {
-      const [dx, dy] = [place[0] - x, place[1] - y];
-      const along = dx * step[0] + dy * step[1];
-      return along > 0 ? along + 2 * Math.abs(dx * step[1] + dy * step[0]) + i * 1e-6 : Infinity;
-    }, Infinity);
     if (found >= 0) go(found);
   });
   for (const select of [run, method, kind]) select.addEventListener("change", choose);
@@ -187,7 +213,8 @@ function pictures(title, indices, a, b) {
 function pair() {
   const [a, b] = [+$("sideA").value, +$("sideB").value];
   if (a === b) {
-    $("compared").replaceChildren(element("p", "A and B are the same run."));
+    $("sentence").textContent = "A and B are the same run.";
+    $("compared").replaceChildren();
     return;
   }
   const head = element("tr", ...["", "A", "B", "A \u2212 B", ""].map(words => {
@@ -203,10 +230,10 @@ function pair() {
   whole.tabIndex = 0;
   whole.setAttribute("role", "group");
   whole.setAttribute("aria-label", "Table of the differences");
-  const words = `Of ${data.images.toLocaleString("en")} test images, A alone finds the class of ` +
+  $("sentence").textContent = `Of ${data.images.toLocaleString("en")} test images, A alone finds the class of ` +
     `${data.gained[a][b].toLocaleString("en")}, B alone that of ` +
     `${data.gained[b][a].toLocaleString("en")} (by the first seed of each).`;
-  const parts = [whole, element("p", words)];
+  const parts = [whole];
   if (sprite) {
     const all = data.labels.map((_, i) => i);
     const errors = [a, b].map(run => data.errors[run]);
@@ -230,5 +257,14 @@ function pair() {
 if (data) {
   $("chooser").hidden = false;
   for (const side of "AB") $(`side${side}`).addEventListener("change", pair);
-  if (sprite) sprite.decode().then(pair); else pair();
+  // Without the images there is less to show, but all of the figures.
+  Promise.resolve(sprite?.decode()).catch(() => { sprite = null; }).then(pair);
 }
+
+// Paper has nothing to open.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const one of opened) one.open = true;
+});
+addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
