@@ -6,6 +6,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from pages import CLASSES, HOSTILE, MAPPED, rich, runs
@@ -100,6 +101,14 @@ def page(loaded):
     assert said == []
 
 
+@pytest.fixture(scope="module")
+def bare(browser, uri):
+    """The page without a script."""
+    with opening(browser) as (open_one, said):
+        yield open_one(uri, java_script_enabled=False)
+    assert said == []
+
+
 def column(page, number):
     return page.locator(f"{TABLE} tbody tr").evaluate_all(
         f"rows => rows.map(row => row.children[{number}].dataset.order)"
@@ -171,15 +180,16 @@ def test_a_filter_leaves_what_matches(page, report):
     page.get_by_role("searchbox").fill("")
 
 
-def test_groups_of_columns(opened):
-    for page in (opened(), opened(java_script_enabled=False)):
+def test_groups_of_columns(page, bare):
+    for shown in (page, bare):
         names = {"accuracy, %": "what it keeps", "params": "what it costs"}
-        heads = {name: page.locator(f"{TABLE} th", has_text=name).first for name in names}
+        heads = {name: shown.locator(f"{TABLE} th", has_text=name).first for name in names}
         assert heads["accuracy, %"].is_visible() and not heads["params"].is_visible()
-        page.get_by_label("what it costs").check()
+        shown.get_by_label("what it costs").check()
         assert heads["params"].is_visible() and not heads["accuracy, %"].is_visible()
-        page.get_by_label("all", exact=True).first.check()
+        shown.get_by_label("all", exact=True).first.check()
         assert heads["params"].is_visible() and heads["accuracy, %"].is_visible()
+        shown.get_by_label("what it keeps").check()
 
 
 def test_a_point_of_a_chart_says_what_it_is_and_leads_to_its_card(page, report):
@@ -250,11 +260,14 @@ def test_the_map_shows_what_is_pointed_at(page, report):
     assert colour(page) == index % 256
     label = report.configurations[0].outcomes[0]["label"][index]
     assert page.inner_text("#tip").startswith(on_one_line(CLASSES[label]))
-    # Another move on the same image draws nothing anew.
+    # Another move on the same image draws nothing anew: this one has no other within 6.
+    places = report.configurations[0].ok[0].code_map[0].astype(int)
+    apart = ((places[:, None] - places[None]) ** 2).sum(axis=2) + 10**6 * np.eye(IMAGES, dtype=int)
+    alone = dots.nth(int(apart.min(axis=1).argmax()))
+    point(alone)
     page.evaluate("window.drawn = document.querySelector('#tip canvas')")
-    box = dots.nth(index).bounding_box()
-    for shift in (0.3, 0, -0.3):
-        page.mouse.move(box["x"] + box["width"] / 2 + shift, box["y"] + box["height"] / 2)
+    box = alone.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 + 2, box["y"] + box["height"] / 2, steps=2)
     assert page.evaluate("window.drawn === document.querySelector('#tip canvas')")
     page.mouse.move(0, 0)
     assert not page.locator("#tip").is_visible()
@@ -362,25 +375,23 @@ def test_a_broken_picture_leaves_the_figures(opened, uri, tmp_path):
     assert page.locator("#tip").is_visible() and page.locator("#tip canvas").count() == 0
 
 
-def test_rows_of_images_are_hidden_without_a_script(opened):
-    page = opened(java_script_enabled=False)
-    rows = page.locator(".strip")
+def test_rows_of_images_are_hidden_without_a_script(bare):
+    rows = bare.locator(".strip")
     visible = [row.is_visible() for row in rows.all()]
     assert all(visible)
-    page.get_by_text("Choose rows").click()
-    page.locator("figure.mosaic input").nth(1).uncheck()
+    bare.get_by_text("Choose rows").click()
+    bare.locator("figure.mosaic input").nth(1).uncheck()
     assert [row.is_visible() for row in rows.all()] == [i != 2 for i in range(len(visible))]
 
 
-def test_it_reads_without_a_script(opened, report):
-    page = opened(java_script_enabled=False)
-    rows = page.locator(f"{TABLE} tbody tr")
+def test_it_reads_without_a_script(bare, report):
+    rows = bare.locator(f"{TABLE} tbody tr")
     assert rows.count() == len(report.configurations)
-    assert page.locator("figure.map use").count() == IMAGES
-    assert page.locator("figure svg a.pt").count() > 10
-    assert page.get_by_text("cnn against the others").is_visible()
-    assert page.locator(".card").count() == len(report.configurations)
-    assert not page.locator("#chooser").is_visible() and not page.locator("#tip").is_visible()
+    assert bare.locator("figure.map use").count() == IMAGES
+    assert bare.locator("figure svg a.pt").count() > 10
+    assert bare.get_by_text("cnn against the others").is_visible()
+    assert bare.locator(".card").count() == len(report.configurations)
+    assert not bare.locator("#chooser").is_visible() and not bare.locator("#tip").is_visible()
 
 
 def test_the_browser_refuses_what_is_not_its_own(browser, uri, tmp_path):
@@ -404,10 +415,10 @@ def test_it_prints(opened):
     count = "document.querySelectorAll('details:not([open])').length"
     closed = page.evaluate(count)
     # As the browser prints, all is open.
-    page.evaluate(f"addEventListener('beforeprint', () => {{ window.closed = {count}; }})")
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.folded = {count}; }})")
     content = page.pdf(format="A4")
     assert content.startswith(b"%PDF") and content.count(b"/Type /Page\n") > 3
-    assert page.evaluate("window.closed") == 0
+    assert page.evaluate("window.folded") == 0
     assert page.evaluate(count) == closed > 20
     page.emulate_media(media="print")
     assert not page.get_by_role("searchbox").is_visible()
