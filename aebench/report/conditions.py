@@ -38,6 +38,8 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
     results = found.results
     rows = [result.columns for result in results.results]
     channels, height, width = results.data.shape
+    commits = {name[:12] for column in COMMITS for name in values(rows, column)}
+    at = ["commit ", *commit(rows)] if len(commits) == 1 else only(commits, "commits")
     several = {len(one.results) for one in found.configurations}
     up_to = "up to " if len(several) > 1 else ""
     said: list[Sequence[Span]] = [
@@ -46,8 +48,8 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
             f"{results.data.num_train:,} training and {results.data.num_test:,} test images, "
             f"{channels} x {height} x {width}, {count(len(results.data.classes), 'class')}"
         ],
-        same(rows, "train_machine"),
-        ["aebench ", *same(rows, "aebench_version"), " at commit ", *commit(rows)],
+        only(values(rows, "train_machine"), "machines"),
+        ["aebench ", *only(values(rows, "aebench_version"), "versions"), " at ", *at],
         [dates(rows)],
         *([[f"experiment {experiment}"]] if experiment else []),
     ]
@@ -55,6 +57,11 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
     for words in said:
         text += ["; " if text else "", *words]
     return [*text, ". What this holds under: ", Link("conditions", CONDITIONS), "."]
+
+
+def only(found: set[str], what: str) -> list[Span]:
+    """The one there is, or that there are several."""
+    return [*found] if len(found) == 1 else [f"{len(found) or 'no'} {what}"]
 
 
 def count(number: int, what: str) -> str:
@@ -108,7 +115,10 @@ def with_commands_last(sections: Sequence[Section]) -> tuple[list[Section], list
                 assert isinstance(words, Paragraph)  # says what the lines do
                 commands += [words, block]
                 link = Link("see the lines to copy", COMMANDS)
-                blocks.append(Paragraph([*spans(words.text), " (", link, ")"]))
+                said = spans(words.text)
+                if isinstance(said[-1], str):
+                    said[-1] = said[-1].removesuffix(":")
+                blocks.append(Paragraph([*said, " (", link, ")."]))
             else:
                 blocks.append(block)
         kept.append(Section(section.title, blocks))
