@@ -140,3 +140,11 @@ def test_readme_figures_are_those_of_the_committed_report():
     report = (ROOT / "docs/cifar10/report.md").read_text()
     table = re.search(r"<!-- table -->\n(.*?)<!-- end -->", readme, re.DOTALL)
     assert table and table[1].strip() in report
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/report.md", "docs/plugins.md"])
+def test_links_of_the_pages_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
+    assert links, page
+    missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
+    assert missing == []

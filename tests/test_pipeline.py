@@ -41,7 +41,7 @@ def test_latent_moves_only_unpinned_runs_that_use_it_and_back_is_free(baseline):
     assert len(rows) == 2 and not [line for line in diff.splitlines() if "pixels" in line]
     diff = baseline.run("dvc", "metrics", "diff", "--md").stdout
     assert "best_accuracy" in diff and "mlp" not in diff
-    drop = "^(plan|data|results|runs|plugins)"
+    drop = "^(plan/|data/|results|runs/|plugins|Executor|State)"
     shown = baseline.run("dvc", "exp", "show", "--only-changed", "--drop", drop, "--md").stdout
     assert drop in (ROOT / "README.md").read_text()
     assert "larger" in shown
@@ -78,8 +78,9 @@ def test_plots_show_the_losses_the_quality_and_the_figures(baseline):
     assert sum(row["run"] == "mlp" for row in losses) == 1 + 2
     pictures = {path.name for path in (baseline / "reports/figures").iterdir()}
     shown = {path.name for path in (baseline / "dvc_plots/static").iterdir()}
-    revisions = ("HEAD", "workspace")
-    assert shown == {f"{rev}_reports_figures_{name}" for rev in revisions for name in pictures}
+    here = {name for name in shown if name.startswith("workspace")}
+    assert here == {f"workspace_reports_figures_{name}" for name in pictures}
+    assert "HEAD_reports_figures_accuracy_over_bytes.png" in shown
     assert baseline.run("git", "status", "--short", "dvc_plots").stdout == ""
 
 
@@ -202,7 +203,7 @@ def test_reports_hold_what_the_results_say(finished):
     assert errors.mean(dtype=float) == pytest.approx(float(rows["mlp"]["mse"]))
     text = (finished / "reports/report.md").read_text()
     assert "SMOKE: digits, not a benchmark" in text
-    for heading in ("## Architectures", "## kNN on codes against raw pixels"):
+    for heading in ("## In short", "## Results", "## Search cost", "## Appendix"):
         assert heading in text
     for name in ("reconstructions", "accuracy_over_bytes"):
         assert f"(figures/{name}.png)" in text

@@ -112,7 +112,8 @@ class Watch:
 def module_of(code):
     """The module of aebench in which the code stands."""
     file = Path(code.co_filename)
-    if not file.is_relative_to(PACKAGE):
+    # A page's template runs, too: its content is in the module that holds its hash.
+    if not file.is_relative_to(PACKAGE) or file.suffix != ".py":
         return None
     names = file.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(names[:-1] if names[-1] == "__init__" else names)
