@@ -79,7 +79,9 @@ def main() -> None:
             seconds = time.process_time() - begun
             pictures = [Image.open(path).size for path in Path("reports/figures").glob("*.png")]
             row = {"runs": count, "CPU, s": seconds, "largest side, px": max(map(max, pictures))}
-            found.append(row | {"report.md, kB": Path("reports/report.md").stat().st_size / 1000})
+            sizes = {name: Path(f"reports/report.{name}").stat().st_size for name in ("md", "html")}
+            kilobytes = {f"report.{name}, kB": size / 1000 for name, size in sizes.items()}
+            found.append(row | kilobytes)
     show(asked.json, {"aebench report": found})
 
 
