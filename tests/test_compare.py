@@ -158,6 +158,12 @@ def test_a_seed_that_fails_now_is_said():
     assert found.worse == ["failed now: mlp"]
 
 
+def test_a_new_run_that_fails_is_said_and_no_pass():
+    found = compared([made()], [made(), run("d", status="failed: diverged")])
+    assert "New, and fails: d: failed: diverged" in bullets(found)
+    assert found.worse == ["failed now: d"]
+
+
 def test_a_result_that_is_not_there_is_no_better_one():
     hidden = ["mlp, seed 0: no result of knn; run `dvc repro`"]
     new = side("k5", [pca()], hidden=hidden)
@@ -421,6 +427,18 @@ def test_fail_on_worse_prints_all_and_says_why(workspace):
         "aebench: error: --fail-on worse: 2 worse: accuracy of one, accuracy of pixels\n"
     )
     workspace.run("aebench", "compare", "k700", "HEAD", "--fail-on", "worse")
+
+
+def test_a_page_of_it_is_written_where_there_is_a_folder(workspace):
+    arguments = ("aebench", "compare", "HEAD", "k700")
+    done = workspace.run(*arguments, "--html", "k700.html")
+    assert done.stdout == workspace.run(*arguments).stdout and done.stderr == "wrote k700.html\n"
+    page = (workspace / "k700.html").read_text()
+    (workspace / "k700.html").unlink()
+    assert page.startswith("<!doctype html>") and "HEAD -&gt; k700" in page
+    done = workspace.run(*arguments, "--html", "no/k700.html", ok=False)
+    assert done.stderr.endswith("there is no folder no; make it first\n")
+    assert done.stdout == "" and not (workspace / "no").exists()
 
 
 def test_what_dvc_does_not_have_is_said_with_the_fix(workspace):
