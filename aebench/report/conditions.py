@@ -39,7 +39,8 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
     rows = [result.columns for result in results.results]
     channels, height, width = results.data.shape
     commits = {name[:12] for column in COMMITS for name in values(rows, column)}
-    at = ["commit ", *commit(rows)] if len(commits) == 1 else only(commits, "commits")
+    at: list[Span] = [" at commit ", *commit(rows)] if len(commits) == 1 else []
+    at += [f" at {len(commits)} commits"] if len(commits) > 1 else []
     several = {len(one.results) for one in found.configurations}
     up_to = "up to " if len(several) > 1 else ""
     said: list[Sequence[Span]] = [
@@ -49,7 +50,7 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
             f"{channels} x {height} x {width}, {count(len(results.data.classes), 'class')}"
         ],
         only(values(rows, "train_machine"), "machines"),
-        ["aebench ", *only(values(rows, "aebench_version"), "versions"), " at ", *at],
+        ["aebench ", *only(values(rows, "aebench_version"), "versions"), *at],
         [dates(rows)],
         *([[f"experiment {experiment}"]] if experiment else []),
     ]
