@@ -22,8 +22,8 @@ from aebench.report.document import (
     Strong,
     Table,
 )
-from aebench.report.sides import Differences, Pair, Side, about, hidden, plural
-from aebench.report.texts import named
+from aebench.report.sides import Differences, Pair, Side, about, hidden
+from aebench.report.texts import counted, named
 
 RANKED = 5  # data sets from which on a mean rank says something
 
@@ -77,7 +77,7 @@ def across(sides: Sequence[Side]) -> Document:
         *table("Skill over PCA, %", over_pca, sides, rows, skills, meaning),
     ]
     names = columns(sides)
-    title = f"{plural(len(rows), 'run')} on {len(sides)} data sets: {named(names)}"
+    title = f"{counted(len(rows), 'run')} on {len(sides)} data sets: {named(names)}"
     return Document(title, blocks, sections, about(sides))
 
 

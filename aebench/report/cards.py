@@ -12,6 +12,7 @@ from aebench.report.document import Cell, Document, Format, Header, ResultsTable
 from aebench.report.elements import Place, key, scrolling, tag
 from aebench.report.tables import remarks
 from aebench.report.texts import LONGEST, short
+from aebench.report.times import again
 
 SEEDS = 12  # in a card's table
 WIDTH, HEIGHT = 220.0, 56.0  # of a curve, in its own units
@@ -116,9 +117,9 @@ def failures(one: Configuration) -> Iterator[Markup]:
             said.setdefault(result.columns["status"], []).append(result)
     for reason, results in said.items():
         names = "seed " + ", ".join(str(result.seed) for result in results[:SEEDS])
-        again = f"dvc repro -s -f train@{results[0].original} && dvc repro"
+        command = again([f"train@{results[0].original}"])
         yield tag("p", tag("b", names), ": ", short(reason), class_="bad remark")
-        yield tag("p", "Again: ", tag("code", again), class_="small")
+        yield tag("p", "Again: ", tag("code", command), class_="small")
 
 
 def pictures(one: Configuration, place: Place, originals: Any) -> Markup:
@@ -258,7 +259,7 @@ def commands(one: Configuration) -> Markup:
     first = one.results[0]
     lines = {
         "Train again, and compare": f"aebench verify {first.original.rpartition('-')[0]}",
-        "Train again, and replace": f"dvc repro -s -f train@{first.original} && dvc repro",
+        "Train again, and replace": again([f"train@{first.original}"]),
     }
     found = ((words, tag("code", line)) for words, line in lines.items())
     where = tag("p", f"In {first.source}:", class_="small") if first.source else Markup("")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from aebench.errors import AebenchError
 from aebench.evaluation.uncertainty import LEAST, Interval, difference, holm, over_seeds, p_value
 from aebench.report.across import across
+from aebench.report.baselines import EXACT
 from aebench.report.configurations import Configuration
 from aebench.report.document import (
     Block,
@@ -24,11 +25,12 @@ from aebench.report.document import (
     Strong,
     Table,
 )
-from aebench.report.sides import Differences, Pair, Side, about, hidden, plural
-from aebench.report.texts import named
+from aebench.report.sides import Differences, Pair, Side, about, hidden
+from aebench.report.tables import exact
+from aebench.report.texts import counted, named
+from aebench.report.ties import mean
 from aebench.report.times import digits, is_contended, machine_of
 
-EXACT = 1e-5  # MSE of which nothing is a percentage
 NAMED = 6
 OF_TIMES = (
     "Of one machine, while no other process had its cores; ± 95 % over the seeds. How much a "
@@ -106,9 +108,8 @@ class Figure:
 
     def cell(self, one: Configuration) -> Cell:
         """The figure of one of the pair."""
-        exact = self.measure.column == "mse" and one.is_pixels
-        mean = float(one.images[self.measure.column].mean())
-        return Cell(mean, self.measure.written, text="exact" if exact else None)
+        column = self.measure.column
+        return Cell(mean(one, column), self.measure.written, text=exact(one, column))
 
     @property
     def difference_cell(self) -> Cell:
@@ -117,7 +118,7 @@ class Figure:
             return Cell()
         if self.measure.column == "accuracy":
             return Cell(self.difference, self.measure.difference)
-        old = float(self.pair.old.images["mse"].mean())
+        old = mean(self.pair.old, "mse")
         if old < EXACT:
             return Cell(self.difference, Format("{:+.1e}"), after=[" absolute"])
         written = self.measure.difference._replace(factor=100 / old)
@@ -256,10 +257,10 @@ class Comparisons:
             for verdict in (Verdict.BETTER, Verdict.WORSE)
         )
         runs = {name for figure in self.figures for name in figure.pair.names[:1]}
-        figures = plural(len(self.figures), "figure")
+        figures = counted(len(self.figures), "figure")
         return (
             f"{first} -> {named(rest)}: {better} better, {worse} worse of {figures} of "
-            f"{plural(len(runs), 'run')}"
+            f"{counted(len(runs), 'run')}"
         )
 
     @property

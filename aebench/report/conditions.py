@@ -21,8 +21,9 @@ from aebench.report.document import (
 )
 from aebench.report.findings import Findings
 from aebench.report.results import Columns, Result, Results
-from aebench.report.texts import LISTED, named, one_of_each, others, short
+from aebench.report.texts import LISTED, counted, named, one_of_each, others, short
 from aebench.report.ties import BOLD
+from aebench.report.times import again
 from aebench.schema import Recipe
 
 CONDITIONS, COMMANDS = "Conditions", "Lines to copy"
@@ -44,10 +45,10 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
     several = {len(one.results) for one in found.configurations}
     up_to = "up to " if len(several) > 1 else ""
     said: list[Sequence[Span]] = [
-        [f"{count(len(results.runs), 'run')} x {up_to}{count(len(results.seeds), 'seed')}"],
+        [f"{counted(len(results.runs), 'run')} x {up_to}{counted(len(results.seeds), 'seed')}"],
         [
             f"{results.data.num_train:,} training and {results.data.num_test:,} test images, "
-            f"{channels} x {height} x {width}, {count(len(results.data.classes), 'class')}"
+            f"{channels} x {height} x {width}, {counted(len(results.data.classes), 'class')}"
         ],
         only(values(rows, "train_machine"), "machines"),
         ["aebench ", *only(values(rows, "aebench_version"), "versions"), *at],
@@ -63,12 +64,6 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
 def only(found: set[str], what: str) -> list[Span]:
     """The one there is, or that there are several."""
     return [*found] if len(found) == 1 else [f"{len(found) or 'no'} {what}"]
-
-
-def count(number: int, what: str) -> str:
-    """`1 run`, `3 classes`."""
-    plural = f"{what}es" if what.endswith("s") else f"{what}s"
-    return f"{number:,} {what if number == 1 else plural}"
 
 
 def conditions(found: Findings, experiment: str | None) -> Section:
@@ -280,7 +275,7 @@ def failures(results: Sequence[Result]) -> list[Block]:
             Strong(one.run),
             f", seed {one.seed}: {short(one.columns['status'])}. Again",
             f" in {one.source}: " if one.source else ": ",
-            Code(f"dvc repro -s -f train@{one.original} && dvc repro"),
+            Code(again([f"train@{one.original}"])),
         ]
         for one in shown
     ]

@@ -364,11 +364,6 @@ def failed(one: Configuration) -> list[Result]:
     return [result for result in one.results if not result.ok]
 
 
-def plural(count: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
 def listed(words: str, names: Sequence[str]) -> list[Text]:
     """`New: a, b`; empty without names."""
     return [f"{words}: {named(names)}"] if names else []

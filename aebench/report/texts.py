@@ -40,6 +40,12 @@ def ends(text: str, length: int) -> str:
     return f"{text[: length // 2]}…{text[len(text) - (length - 1) // 2 :]}"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 run`, `3 classes`."""
+    several = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number:,} {what if number == 1 else several}"
+
+
 def named(names: Sequence[str], limit: int = NAMED, between: str = ", ") -> str:
     """`a, b, c`; of many the first, and how many others there are."""
     if len(names) <= limit + 1:
