@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aebench.evaluation.uncertainty import LEAST, Interval, over_seeds
-from aebench.report.baselines import TIMES, mse_skill_score
+from aebench.report.baselines import mse_skill_score, times_pca
 from aebench.report.configurations import (
     Configuration,
     best_and_references,
@@ -20,7 +20,7 @@ from aebench.report.configurations import (
 )
 from aebench.report.document import Figure, Format
 from aebench.report.findings import Findings
-from aebench.report.looks import PCA, PIXELS, looks
+from aebench.report.looks import PCA, PIXELS
 from aebench.report.pictures import Axis, Chart, Label, Level, Point, Series
 from aebench.report.summary import Against, against_pca, trade_off
 from aebench.report.texts import named
@@ -45,7 +45,7 @@ class Charts:
         self.found = found
         self.everything = found.configurations
         self.baselines, self.times, self.ties = found.baselines, found.times, found.ties
-        self.looks = looks(found.configurations)
+        self.looks = found.looks
 
     def accuracy_over_bytes(self) -> list[Figure]:
         """All codes of the search that most runs have; empty if all failed."""
@@ -512,10 +512,9 @@ def quality(one: Configuration) -> str:
 
 def against(skill: Interval) -> str:
     """`5.0 times PCA's error`, `0.7 % more error than PCA`."""
-    ratio = 1 - skill.mean
-    if ratio >= TIMES:
-        return f"{ratio:.1f} times PCA's error"
-    return f"{100 * (ratio - 1):.1f} % more error than PCA"
+    if times := times_pca(skill):
+        return f"{times:.1f} times PCA's error"
+    return f"{-100 * skill.mean:.1f} % more error than PCA"
 
 
 def is_number(value: Any) -> bool:

@@ -1,9 +1,13 @@
 """What is found in some results, each thing once: what every section of a report is made from."""
 
+from functools import cached_property
+
 import numpy as np
 
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration, configurations
+from aebench.report.looks import looks
+from aebench.report.pictures import Look
 from aebench.report.results import Results
 from aebench.report.search import SearchCosts
 from aebench.report.ties import Ties
@@ -22,6 +26,11 @@ class Findings:
         self.costs = SearchCosts(
             self.configurations, self.baselines, self.times, self.ties, results.data
         )
+
+    @cached_property
+    def looks(self) -> dict[Configuration, Look]:
+        """How each is drawn, everywhere."""
+        return looks(self.configurations)
 
     @property
     def coded(self) -> list[Configuration]:

@@ -25,7 +25,7 @@ from aebench.report.elements import LENGTH, Place, in_script, plain, run_name
 from aebench.report.findings import Findings
 from aebench.report.illustrations import picture_rules
 from aebench.report.images import Images
-from aebench.report.looks import PALETTE, looks
+from aebench.report.looks import PALETTE
 from aebench.report.pairs import Pairs
 from aebench.report.summary import trade_off
 from aebench.sprite import SPRITE_COLUMNS
@@ -42,7 +42,7 @@ APPENDIX, PAIRS, RUNS = "Appendix", "Two runs side by side", "Runs"
 def page(document: Document, found: Findings | None = None) -> bytes:
     """The whole file, UTF-8. `found`: what the document is of, where it is one suite of runs."""
     everything = found.configurations if found else []
-    look_of = looks(everything)
+    look_of = found.looks if found else {}
     appendix = [one for one in document.appendix if not is_repeated(one, document)]
     sections = [*document.sections, *appendix]
     titles = [*(section.title for section in sections), PAIRS, RUNS, APPENDIX]
