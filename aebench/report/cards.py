@@ -82,7 +82,7 @@ def card(
         *failures(one),
         images,
         curve(one),
-        *measures(figures or own_figures(one), place),
+        *measures(figures, place),
         *(tag("p", short(words), ".", class_="remark") for words in remarks(one)),
         folded("Seeds", seeds(one, place)) if len(one.results) > 1 else Markup(""),
         folded("Settings", listed(settings(one))),
@@ -197,15 +197,6 @@ def measures(figures: Sequence[tuple[Header, Cell]], place: Place) -> Iterator[M
     for group, facts in groups.items():
         if group not in ("", first):
             yield folded(group[:1].upper() + group[1:], listed(facts))
-
-
-def own_figures(one: Configuration) -> list[tuple[Header, Cell]]:
-    """Those of each image, where no table has it."""
-    return [
-        (Header(words), Cell(one.intervals[column], form))
-        for column, (words, form) in FIGURES.items()
-        if column in one.intervals
-    ]
 
 
 def listed(facts: Iterable[tuple[str, object]]) -> Markup:
