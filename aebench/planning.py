@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aebench.errors import AebenchError, nearest
-from aebench.fingerprint import stage_fingerprint
+from aebench.fingerprint import known_fingerprint
 from aebench.folders import image_folder
 from aebench.params import NAME, read_params, shown
 from aebench.plugins import Model, Plugin, Registry, load_plugins
@@ -34,9 +34,12 @@ UNKNOWN = sys.maxsize  # no k is above an unknown number of images: prepare chec
 class Plan:
     """What `plan` writes: path -> record, and what it says of them.
 
-    `code`: fingerprint -> module or file -> hash of its own source.
+    `code`: fingerprint -> module or file -> hash of its own source; `remembering`: see
+    `known_fingerprint`.
     """
 
+    workspace: Workspace
+    remembering: bool
     files: dict[Path, Record] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     code: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Plan:
         """The hashes of aebench's code and of the plug-in's; what they are of is kept."""
         key = computing, plugin and plugin.name
         if key not in self.known:
-            aebench, modules = stage_fingerprint(computing)
+            aebench, modules = known_fingerprint(self.workspace, computing, self.remembering)
             self.code[aebench] = modules
             own = plugin and plugin.fingerprint()
             if plugin and own:
@@ -64,7 +67,7 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
     if params is None:
         raise AebenchError("\n".join(faults))
     registry = load_plugins(workspace, remembering)
-    plan = Plan()
+    plan = Plan(workspace, remembering)
     if not any(fault.startswith(f"{NAME}: dataset:") for fault in faults):
         try:
             data = data_plan(params, registry, plan)

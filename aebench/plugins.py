@@ -16,8 +16,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pluggy
@@ -28,11 +35,13 @@ from aebench.fingerprint import (
     folder_closure,
     import_closure,
     module_fingerprint,
+    normalised,
     source_hash,
 )
+from aebench.memory import read_memory, write_memory
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
-from aebench.workspace import Workspace, is_json, read_memory, sha256, write_memory
+from aebench.workspace import Workspace, is_json, sha256
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,16 @@ class Plugin:
         prefix = "" if self.folder is None else "plugins/"
         names = {path: f"{prefix}{path.relative_to(root).as_posix()}" for path in sorted(found)}
         return {name: source_hash({path}, root)[:12] for path, name in names.items()}
+
+    def changed(self) -> list[str]:
+        """Its files of which this process has run another content than they have now."""
+        found, root = self.sources()
+        return [
+            path.relative_to(root).as_posix()
+            for path in sorted(found)
+            for source in EXECUTED.get(str(path.resolve()), ())
+            if normalised(source) != normalised(path.read_bytes())
+        ]
 
     def activate(self) -> None:
         """Make its helpers importable by name: before its code runs."""
@@ -229,9 +248,14 @@ def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], d
 
 def load_plugin(workspace: Workspace, name: str) -> tuple[dict[str, Model], dict[str, Dataset]]:
     """What the one plug-in of that name registers; AebenchError when it is gone or broken."""
+    return registrations(find_plugin(workspace, name))
+
+
+def find_plugin(workspace: Workspace, name: str) -> Plugin:
+    """The one plug-in of that name; AebenchError when it is gone."""
     for plugin in find_plugins(workspace):
         if plugin.name == name:
-            return registrations(plugin)
+            return plugin
     raise AebenchError(f"{name}: the plug-in is not there any more; run `aebench plan`")
 
 
@@ -335,7 +359,8 @@ def executed(name: str, file: Path) -> ModuleType:
     for known in list(sys.modules):
         if known == name or known.startswith(f"{name}."):
             del sys.modules[known]
-    spec = importlib.util.spec_from_file_location(name, file)  # knows a package by its __init__
+    # A package is known by its __init__.
+    spec = importlib.util.spec_from_file_location(name, file, loader=Noting(name, str(file)))
     assert spec and spec.loader  # a .py file always has both
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look the module up by name
@@ -343,6 +368,30 @@ def executed(name: str, file: Path) -> ModuleType:
     return module
 
 
+EXECUTED: dict[str, set[bytes]] = {}  # source of a loose plug-in -> what of it has been run
+
+
+class Noting(SourceFileLoader):
+    """Notes what it runs, which an edit of the file cannot change any more.
+
+    It takes no bytecode: Python takes that for an edit of the same size and second, too.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The module's code."""
+        source = self.get_data(self.path)
+        EXECUTED.setdefault(os.path.realpath(self.path), set()).add(source)
+        return self.source_to_code(source, self.path)
+
+
+def noting_finder(folder: str) -> FileFinder:
+    """Python's way to find modules, for folders of plug-ins."""
+    if not any(Path(folder).is_relative_to(known) for known in HELPERS):
+        raise ImportError(f"{folder}: no folder of plug-ins", path=folder)
+    return FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES), (Noting, SOURCE_SUFFIXES))
+
+
+sys.path_hooks.insert(0, noting_finder)
 LOOSE = "aebench_plugins"  # the package that loose plug-ins are modules of, for Python
 HELPERS: dict[str, dict[str, ModuleType]] = {}  # folder -> its modules that were imported
 
@@ -361,9 +410,12 @@ def activate(folder: str) -> None:
             sys.path.remove(other)
             HELPERS[other] |= taken_out(other)
     if folder not in active:
+        HELPERS.setdefault(folder, {LOOSE: package_of(folder)})
+        for known in [f for f in sys.path_importer_cache if Path(f).is_relative_to(folder)]:
+            del sys.path_importer_cache[known]  # found before it was known as one of plug-ins
         # Last on the path: `plugins/torch.py` must not stand in for an installed package.
         sys.path.append(folder)
-    sys.modules.update(HELPERS.setdefault(folder, {LOOSE: package_of(folder)}))
+    sys.modules.update(HELPERS[folder])
 
 
 def taken_out(folder: str) -> dict[str, ModuleType]:

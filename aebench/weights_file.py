@@ -5,16 +5,15 @@ import os
 import posixpath
 import re
 import stat
-import time
 from pathlib import Path, PurePosixPath
 
 from aebench.errors import AebenchError, nearest
+from aebench.memory import read_memory, settled, state, write_memory
 from aebench.records.plan import WeightsFile
-from aebench.workspace import Workspace, file_hash, read_memory, write_memory
+from aebench.workspace import Workspace, file_hash
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 MADE = ("plan", "data/prepared", "runs", "results", "reports")  # what stages write
-SETTLED = 2.0  # seconds: of a younger file a later change may have the same times
 
 
 def weights_fault(workspace: Workspace, file: str) -> str | None:
@@ -141,18 +140,11 @@ def current_hash(workspace: Workspace, file: str) -> str:
         raise AebenchError(f"{file}: not readable ({error.strerror}); mend that") from None
 
 
-def state(path: Path) -> list[int]:
-    """What every change of the content moves: a program may set the date, but not the ctime."""
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-
-
 def remember(workspace: Workspace, found: WeightsFile, before: list[int]) -> None:
     """Keep the hash, if the file stayed in the state `before`, with those of files still there."""
     path, known = workspace.root / found.file, read_memory(workspace, "weights")
-    settled = time.time() - os.stat(path).st_ctime > SETTLED
     about = {"state": before, "hash": found.hash}
-    if known.get(found.file) == about or not settled or state(path) != before:
+    if known.get(found.file) == about or not settled(path) or state(path) != before:
         return
     kept = {f: old for f, old in known.items() if (workspace.root / f).is_file()}
     write_memory(workspace, "weights", kept | {found.file: about})

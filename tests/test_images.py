@@ -36,7 +36,7 @@ def workspace(tmp_path_factory):
     (folder / "params.yaml").write_text(text + "  metric: l2\n  backend: faiss\n")
     (folder / "plugins/light.py").write_text(LIGHT)
     # The code is the same for every test, and hashing it half of a plan's time.
-    with mock.patch("aebench.planning.stage_fingerprint", cache(stage_fingerprint)):
+    with mock.patch("aebench.fingerprint.stage_fingerprint", cache(stage_fingerprint)):
         yield Workspace(folder)
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import LIGHT, ROOT, SMALL, make
 
 from aebench.commands import check_plugin, new_plugin
-from aebench.workspace import Outs
+from aebench.outs import Outs
 
 SHIPPED = (ROOT / "params.yaml").read_text()
 ONE = SMALL[: SMALL.index("runs:")] + "runs:\n  one:\n    model: light\n"

@@ -10,6 +10,7 @@ import pytest
 from conftest import LIGHT, SMALL, make
 
 import aebench
+from aebench.outs import Outs
 from aebench.plugins import activate
 from aebench.stages.encode import encode
 from aebench.stages.knn import knn
@@ -17,7 +18,7 @@ from aebench.stages.plan import plan
 from aebench.stages.prepare import prepare
 from aebench.stages.report import report
 from aebench.stages.train import train
-from aebench.workspace import Outs, Workspace
+from aebench.workspace import Workspace
 
 HELPED = (
     "from _width import WIDTH\nfrom _far.width import FAR\nfrom . import _width\n"
@@ -87,7 +88,7 @@ def test_outs_appear_together_or_never(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from aebench.workspace import Outs
+from aebench.outs import Outs
 
 with Outs() as outs:
     file = outs.open(Path(sys.argv[1]))

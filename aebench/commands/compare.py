@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from aebench.commands.init import call, program, reason
 from aebench.errors import AebenchError, first_line, nearest
+from aebench.outs import Outs
 from aebench.params import NAME, read_yaml
 from aebench.records.plan import ReportPlan, Sources
 from aebench.schema import RUN_NAME
-from aebench.workspace import PER_RUN, Outs, Workspace
+from aebench.workspace import PER_RUN, Workspace
 
 if TYPE_CHECKING:
     from aebench.report.sides import Side

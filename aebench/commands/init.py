@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from aebench.errors import AebenchError
+from aebench.outs import Outs
 from aebench.version import (
     RECORD,
     Record,
@@ -23,7 +24,7 @@ from aebench.version import (
     template,
     warn_of_other_version,
 )
-from aebench.workspace import Outs, Workspace, sha256
+from aebench.workspace import Workspace, sha256
 
 IGNORES = ".dvcignore", ".gitignore"
 DVC_CONFIG = ".dvc/config"

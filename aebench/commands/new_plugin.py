@@ -11,9 +11,10 @@ from ruamel.yaml import YAML, CollectionNode, MappingNode, Node, YAMLError
 
 from aebench.commands.check_plugin import check_plugin
 from aebench.errors import AebenchError
+from aebench.outs import Outs
 from aebench.params import NAME, name_fault, read_yaml
 from aebench.plugins import load_plugins
-from aebench.workspace import Outs, Workspace
+from aebench.workspace import Workspace
 
 SOURCE = '''\
 """Say here what MODEL is."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, is_machine_failure
 from aebench.workspace import json_bytes, sha256
 
 
@@ -39,7 +39,9 @@ class Record(Part):
             content = path.read_bytes()
         except FileNotFoundError:
             raise AebenchError(f"{path}: not there; run `{made_by}` first") from None
-        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        except OSError as error:
+            if is_machine_failure(error):
+                raise
             raise AebenchError(f"{path}: not readable ({error.strerror}); mend that") from None
         try:
             value = json.loads(content)
@@ -50,6 +52,7 @@ class Record(Part):
     @classmethod
     def of(cls, content: Any, path: Path, made_by: str) -> Self:
         """The record that the JSON value `content` of the file at `path` holds."""
+        content = checked(content, path, made_by)
         found = content.get("format", 1) if isinstance(content, dict) else None
         if not isinstance(found, int):
             raise AebenchError(f"{path}: not a record of aebench; run `{made_by}` again")
@@ -76,9 +79,11 @@ class Record(Part):
 
 
 class Planned(Record):
-    """A result that says of which plan it is."""
+    """A result that says of which plan it is, and by which bytes its files are known."""
 
     plan_hash: str = Field(json_schema_extra={"column": False})  # SHA-256 of the plan's file
+    # File -> SHA-256, of those that the stage wrote; None: of an earlier version.
+    files: dict[str, str] | None = Field(default=None, json_schema_extra={"column": False})
 
     @field_validator("plan", mode="before", check_fields=False)
     @classmethod
@@ -90,6 +95,15 @@ class Planned(Record):
             raise ValueError(f"of a later aebench (format {plan['format']})")
         return plan | {"format": Record.FORMAT}
 
+    def json_bytes(self) -> bytes:
+        """With its own `checksum`, which `checked` looks at."""
+        content = json.loads(super().json_bytes())
+        return json_bytes(content | {CHECKSUM: sha256(json_bytes(content))})
+
+    def file_hash(self, name: str) -> str | None:
+        """The SHA-256 that was recorded of a file; None of an earlier version."""
+        return (self.files or {}).get(name)
+
     def is_of(self, plan: bytes | str) -> bool:
         """Whether it is the result of this plan: the content of its file, or that one's SHA-256."""
         return self.plan_hash == (plan if isinstance(plan, str) else sha256(plan))
@@ -100,6 +114,33 @@ class StageResult(Planned):
 
     status: str
     data_hash: str = Field(json_schema_extra={"column": False})
+
+
+CHECKSUM = "checksum"  # of a result: SHA-256 of the JSON without it
+
+
+def checked(value: Any, path: Path, made_by: str) -> Any:
+    """The JSON value of the file at `path`, without its checksum.
+
+    AebenchError where that is another one, and for a result that holds another plan than the one
+    whose hash it says. Both are new in 0.2.0: where they are not there, nothing is said.
+    """
+    if not isinstance(value, dict):
+        return value
+    value = dict(value)
+    found = value.pop(CHECKSUM, None)
+    plan, plan_hash = value.get("plan"), value.get("plan_hash")
+    try:
+        same = found is None or found == sha256(json_bytes(value))
+        same &= not isinstance(plan, dict) or plan_hash == sha256(json_bytes(plan))
+    except (ValueError, RecursionError):  # NaN, which no stage writes
+        same = False
+    if not same:
+        raise AebenchError(
+            f"{path}: damaged or edited: its content is not what its checksum says; run "
+            f"`{made_by}` again"
+        )
+    return value
 
 
 def fault(error: Exception) -> str:

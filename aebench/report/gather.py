@@ -43,7 +43,7 @@ def gather(folders: Sequence[Path]) -> Results:
     first = places[0].data
     same = [place for place in places if place.data.data_hash == first.data_hash]
     alike = [place for place in same if place.data.examples == first.examples]
-    originals = (read_examples(place.folder, place.data) for place in alike)
+    originals = (read_examples(place.folder, place.data, place.data) for place in alike)
     shown = next((found for found in originals if found is not None), None)
     found = Results(first, [], None, None, {}, [], [], shown)
     found.sprite = next(sprites(same, found.hidden), None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aebench.errors import AebenchError, first_line
+from aebench.inputs import array, content
 from aebench.records.chain import chain_fault
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.knn import KnnRecord
@@ -95,32 +96,25 @@ class Results:
     sprite: bytes | None = None  # WebP: the mapped test images, SPRITE_COLUMNS side by side
 
 
-def whole_array(path: Path) -> np.ndarray:
-    """The file's array. AebenchError where it is not there or not whole."""
-    if not path.is_file():
-        raise AebenchError(f"{path.name} is not there")
-    try:
-        return np.load(path)
-    except (ValueError, EOFError) as error:
-        raise AebenchError(f"{path.name} is not whole ({first_line(error)})") from None
-
-
-def load_array(path: Path, length: int) -> np.ndarray:
-    """`whole_array` of so many rows. AebenchError for another number."""
-    found = whole_array(path)
-    if len(found) != length:
-        raise AebenchError(f"{path.name} is of {len(found)} images, not of {length}")
+def load_array(path: Path, length: int, wanted: str | None) -> np.ndarray:
+    """An array of so many rows. AebenchError for another number, and see `array`."""
+    found = array(path, wanted)
+    if found.ndim == 0 or len(found) != length:
+        raise AebenchError(f"{path.name} holds {found.shape}, not {length} images")
     return found
 
 
-def read_outcomes(folder: Path, data: DataRecord, decodes: bool) -> np.ndarray:
-    """The votes of outcomes.npy, records (N_test,); with the squared errors of what `decodes`.
+def read_outcomes(
+    folder: Path, data: DataRecord, encode: EncodeRecord, knn: KnnRecord
+) -> np.ndarray:
+    """The votes of outcomes.npy, records (N_test,); with the squared errors of what decodes.
 
     AebenchError for what no stage writes: other fields, classes or numbers.
     """
     count, classes = data.num_test, len(data.classes)
-    votes = load_array(folder / "outcomes.npy", count)
+    votes = load_array(folder / "outcomes.npy", count, knn.file_hash("outcomes.npy"))
     names = votes.dtype.names or ()
+    decodes = encode.mse is not None
     found = np.empty(count, OUTCOME if decodes else OUTCOME[:2])
     for name in ("label", "prediction"):
         if name not in names or not ((votes[name] >= 0) & (votes[name] < classes)).all():
@@ -128,8 +122,9 @@ def read_outcomes(folder: Path, data: DataRecord, decodes: bool) -> np.ndarray:
         found[name] = votes[name]
     if not decodes:
         return found
+    name = "squared_errors.npy"
     of_format_1 = "squared_error" in names
-    errors = votes if of_format_1 else load_array(folder / "squared_errors.npy", count)
+    errors = votes if of_format_1 else load_array(folder / name, count, encode.file_hash(name))
     found["squared_error"] = errors["squared_error"] if of_format_1 else errors
     if not np.isfinite(found["squared_error"]).all():
         raise AebenchError("squared errors are not finite")
@@ -141,29 +136,34 @@ def equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.dtype == other.dtype and bool((one == other).all())
 
 
-def read_examples(folder: Path, data: DataRecord) -> np.ndarray | None:
-    """The shown test images, or what a run made of them; None where there are none."""
+def read_examples(
+    folder: Path, data: DataRecord, of: DataRecord | EncodeRecord
+) -> np.ndarray | None:
+    """The shown test images, or what a run made of them; None where there are none.
+
+    `of`: the record of the stage that wrote them.
+    """
     path = next((path for name in EXAMPLES if (path := folder / name).is_file()), None)
-    return load_array(path, len(data.examples)) if path else None
+    return load_array(path, len(data.examples), of.file_hash(path.name)) if path else None
 
 
-def read_worst(folder: Path, data: DataRecord) -> np.ndarray | None:
+def read_worst(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarray | None:
     """Result.worst; None of an earlier version. AebenchError for what no stage writes."""
-    path = folder / "worst.npy"
-    if not path.is_file():
+    path, wanted = folder / "worst.npy", encode.file_hash("worst.npy")
+    if wanted is None and not path.is_file():
         return None
-    found = whole_array(path)
+    found = array(path, wanted)
     if found.dtype != np.uint8 or found.shape != (2, min(WORST, data.num_test), *data.shape):
         raise AebenchError(f"worst.npy holds {found.dtype} {found.shape}, no pairs of test images")
     return found
 
 
-def read_code_map(folder: Path, data: DataRecord) -> np.ndarray | None:
+def read_code_map(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarray | None:
     """Result.code_map; None of an earlier version. AebenchError for what no stage writes."""
-    path = folder / "code_map.npy"
-    if not path.is_file():
+    path, wanted = folder / "code_map.npy", encode.file_hash("code_map.npy")
+    if wanted is None and not path.is_file():
         return None
-    found, count = whole_array(path), len(data.mapped)
+    found, count = array(path, wanted), len(data.mapped)
     if found.dtype != np.uint8 or found.shape not in [(maps, count, 2) for maps in MAPS]:
         raise AebenchError(
             f"code_map.npy holds {found.dtype} {found.shape}, no places of {count} images"
@@ -175,23 +175,26 @@ def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
     """Results.sprite; None of an earlier version. AebenchError where it is another picture."""
     from PIL import Image
 
-    path = folder / "sprite.webp"
-    if not path.is_file():
+    path, recorded = folder / "sprite.webp", data.file_hash("sprite.webp")
+    if recorded is None and not path.is_file():
         return None
-    content, wanted = path.read_bytes(), size(len(data.mapped), *data.shape[1:])
+    found, wanted = content(path, recorded), size(len(data.mapped), *data.shape[1:])
     try:
-        with Image.open(io.BytesIO(content), formats=["WebP"]) as picture:
+        with Image.open(io.BytesIO(found), formats=["WebP"]) as picture:
             picture.load()
     except (OSError, ValueError) as error:
         raise AebenchError(f"sprite.webp is not whole ({first_line(error)})") from None
     if picture.size != wanted:
         raise AebenchError(f"sprite.webp is of {picture.size} pixels, not of {wanted}")
-    return content
+    return found
 
 
-def read_results(workspace: Workspace) -> Results:
-    """What the workspace's plan/report.json names. AebenchError without a plan or images."""
-    plan = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
+def read_results(workspace: Workspace, plan: ReportPlan | None = None) -> Results:
+    """What the plan names, that of the workspace's plan/report.json unless given.
+
+    AebenchError without a plan or images.
+    """
+    plan = plan or ReportPlan.read(workspace.plan / "report.json", "aebench plan")
     data = DataRecord.read(workspace.results / "data.json", "dvc repro")
     if not data.is_of(plan.data):
         raise AebenchError("results/data.json is of another plan/data.json; run `dvc repro`")
@@ -203,8 +206,12 @@ def read_results(workspace: Workspace) -> Results:
         plan.knn.model_dump(),
         plan.runs,
         plan.seeds,
-        read_examples(workspace.results, data),
+        None,
     )
+    try:
+        found.originals = read_examples(workspace.results, data, data)
+    except AebenchError as error:
+        found.hidden.append(f"the shown test images: {error}; run `dvc repro`")
     try:
         found.sprite = read_sprite(workspace.results, data)
     except AebenchError as error:
@@ -257,8 +264,8 @@ def read_result(
         json.dumps([data.data_hash, *plans], sort_keys=True),
         train.losses,
         train.curves,
-        read_outcomes(folder, data, decodes) if ok else np.empty(0),
-        read_examples(folder, data) if ok and decodes else None,
+        read_outcomes(folder, data, encode, knn) if ok else np.empty(0),
+        read_examples(folder, data, encode) if ok and decodes else None,
         f"{folder.parent.name}-{folder.name}",
         code={
             f"{stage} {kind}": found
@@ -267,8 +274,8 @@ def read_result(
             if found
         },
         epoch_seconds=train.all_epoch_seconds,
-        worst=read_worst(folder, data) if ok and decodes else None,
-        code_map=read_code_map(folder, data) if ok else None,
+        worst=read_worst(folder, data, encode) if ok and decodes else None,
+        code_map=read_code_map(folder, data, encode) if ok else None,
     )
 
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import Failure, failure_reason
-from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, file_hash, needed
+from aebench.inputs import FIX
+from aebench.workspace import Workspace, add_run_and_seed
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from aebench.job import Job
     from aebench.models.autoencoder import Autoencoder
     from aebench.records.plan import EncodePlan
     from aebench.records.prepare import Prepared
@@ -42,55 +44,65 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
     reconstructions: none of the three has rows where there is no decoder; code_map.npy uint8
     (m, n, 2), see `code_map`, of the mapped test images; and encode.json.
     """
+    from aebench.job import working
+    from aebench.records.plan import EncodePlan
+
+    plan_file = workspace.plan_path(run, "encode")
+    with working(workspace, EncodePlan, f"encode {run} {seed}", plan_file) as job:
+        encode_by(job, run, seed)
+
+
+def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
+    """Encode as the job's plan says."""
     import torch
 
     from aebench.models.device import device
     from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.provenance import Clock
     from aebench.records.encode import EncodeRecord
-    from aebench.records.plan import EncodePlan
-    from aebench.records.prepare import Prepared
 
+    workspace, outs = job.workspace, job.outs
     clock = Clock(workspace)
-    plan_file = workspace.plan_path(run, "encode")
-    plan, plan_hash = EncodePlan.read_with_hash(plan_file, "aebench plan")
-    meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
+    meta = job.prepared()
+    train = job.result("train", run, seed)
     weights = workspace.run_path(run, seed, "weights.safetensors")
-    needed(weights, f"aebench train {run} {seed}")
+    job.inputs.check(weights, train.weights_hash, FIX)
     keep_freed_memory()
     found: dict[str, Any]
-    with Outs() as outs:
-        try:
-            found = computed(workspace, run, seed, plan, meta, outs)
-            said = f"{run}: no decoder, no MSE"
-            if "mse" in found:
-                said = f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB"
-            print(said, flush=True)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit, too: a model ends its row alone
-            found = {"status": f"failed: {failure_reason(error)}"}
-            print(f"aebench: encode {run} {seed}: {found['status']}", file=sys.stderr)
-            for path in out_paths(workspace, run, seed).values():
-                outs.write(path, b"")
-        origin = clock.provenance(
-            ["torch", "numpy"],
-            seed=seed,
-            threads=torch.get_num_threads(),
-            gpu=gpu_name(),
-            device=device(),
-            precision="float32",
-        )
-        record = EncodeRecord(
-            plan_hash=plan_hash,
-            plan=plan,
-            data_hash=meta.data_hash,
-            weights_hash=file_hash(weights),
-            provenance=origin,
-            **found,
-        )
-        check_unchanged(plan_file, plan_hash)
-        outs.write(workspace.result_path(run, seed, "encode.json"), record.json_bytes())
+    try:
+        if train.status != "ok":
+            raise Failure("training failed")
+        found = computed(job, run, seed, meta)
+        said = f"{run}: no decoder, no MSE"
+        if "mse" in found:
+            said = f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB"
+        print(said, flush=True)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, too: a model ends its row alone
+        found = {"status": f"failed: {failure_reason(error)}"}
+        print(f"aebench: encode {run} {seed}: {found['status']}", file=sys.stderr)
+        for path in out_paths(workspace, run, seed).values():
+            outs.write(path, b"")
+    origin = clock.provenance(
+        ["torch", "numpy"],
+        seed=seed,
+        threads=torch.get_num_threads(),
+        gpu=gpu_name(),
+        device=device(),
+        precision="float32",
+    )
+    paths = [workspace.result_path(run, seed, f"{name}.npy") for name in ARRAYS]
+    record = EncodeRecord(
+        plan_hash=job.plan_hash,
+        plan=job.plan,
+        files={path.name: outs.hash(path) for path in paths},
+        data_hash=meta.data_hash,
+        weights_hash=train.weights_hash,
+        provenance=origin,
+        **found,
+    )
+    outs.write(workspace.result_path(run, seed, "encode.json"), record.json_bytes())
 
 
 def out_paths(workspace: Workspace, run: str, seed: int) -> dict[str, Any]:
@@ -99,9 +111,7 @@ def out_paths(workspace: Workspace, run: str, seed: int) -> dict[str, Any]:
     return codes | {name: workspace.result_path(run, seed, f"{name}.npy") for name in ARRAYS}
 
 
-def computed(
-    workspace: Workspace, run: str, seed: int, plan: "EncodePlan", meta: "Prepared", outs: Outs
-) -> dict[str, Any]:
+def computed(job: "Job[EncodePlan]", run: str, seed: int, meta: "Prepared") -> dict[str, Any]:
     """What encode.json says, after the arrays were written. Failure where the model failed."""
     import numpy as np
     import torch
@@ -113,16 +123,11 @@ def computed(
     from aebench.plugins import load_model
     from aebench.timing import facts
 
-    weights = workspace.run_path(run, seed, "weights.safetensors")
-    if weights.stat().st_size == 0:
-        raise Failure("training failed")
+    workspace, plan, outs = job.workspace, job.plan, job.outs
     model = load_model(workspace, plan.plugin, plan.model)
-    stored = read_weights(weights)
-    # Mapped: read where they are used.
-    images = {
-        split: torch.from_numpy(np.load(workspace.prepared / f"{split}_images.npy", mmap_mode="c"))
-        for split in SPLITS
-    }
+    job.loaded()
+    stored = read_weights(workspace.run_path(run, seed, "weights.safetensors"))
+    images = {split: torch.from_numpy(job.images(split)) for split in SPLITS}
     paths = out_paths(workspace, run, seed)
     files = {split: outs.open(paths[split]) for split in SPLITS}
     with contextlib.chdir(os.curdir):  # and back, wherever the model goes

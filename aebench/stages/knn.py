@@ -4,14 +4,19 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import AebenchError, Failure
+from aebench.inputs import DAMAGED, FIX
+from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.plan import KnnPlan
 from aebench.records.prepare import Prepared
-from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, needed
+from aebench.workspace import Workspace, add_run_and_seed
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from aebench.job import Job
+
+SPLITS = ("train", "test")
 PACKAGES = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}
 
 
@@ -27,47 +32,52 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
     data/prepared/test_images.npy, as the smallest unsigned integers that hold every class. No
     bytes for a failed run.
     """
+    from aebench.job import working
+
+    plan_file = workspace.plan_path(run, "knn")
+    with working(workspace, KnnPlan, f"knn {run} {seed}", plan_file) as job:
+        knn_by(job, run, seed)
+
+
+def knn_by(job: "Job[KnnPlan]", run: str, seed: int) -> None:
+    """Search as the job's plan says."""
     import numpy as np
 
     from aebench.evaluation.search import kernels, threads
     from aebench.provenance import Clock
 
+    workspace, plan, outs = job.workspace, job.plan, job.outs
     clock = Clock(workspace)
-    plan_file = workspace.plan_path(run, "knn")
-    plan, plan_hash = KnnPlan.read_with_hash(plan_file, "aebench plan")
-    meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
-    codes = workspace.run_path(run, seed, "train_codes.npy")
-    needed(codes, f"aebench encode {run} {seed}")
-    with Outs() as outs:
-        outcomes_path = workspace.result_path(run, seed, "outcomes.npy")
-        try:
-            if codes.stat().st_size == 0:
-                raise Failure("no codes")
-            found, outcomes = computed(workspace, run, seed, plan, meta)
-        except Failure as failure:
-            found: dict[str, Any] = {"status": f"failed: {failure}"}
-            outs.write(outcomes_path, b"")
-        else:
-            print(
-                f"{run}: accuracy {found['accuracy']:.2%}, {found['knn_seconds']:.2f} s", flush=True
-            )
-            np.save(outs.open(outcomes_path), outcomes)
-        packages = ["numpy", PACKAGES[plan.knn.backend]]
-        record = KnnRecord(
-            plan_hash=plan_hash,
-            plan=plan,
-            data_hash=meta.data_hash,
-            provenance=clock.provenance(packages, seed=seed, threads=threads(), blas=kernels()),
-            **found,
-        )
-        check_unchanged(plan_file, plan_hash)
-        outs.write(workspace.result_path(run, seed, "knn.json"), record.json_bytes())
+    job.loaded()
+    meta = job.prepared()
+    outcomes_path = workspace.result_path(run, seed, "outcomes.npy")
+    encode = job.result("encode", run, seed)
+    try:
+        if encode.status != "ok":
+            raise Failure("no codes")
+        found, outcomes = computed(job, run, seed, meta, encode)
+    except Failure as failure:
+        found: dict[str, Any] = {"status": f"failed: {failure}"}
+        outs.write(outcomes_path, b"")
+    else:
+        print(f"{run}: accuracy {found['accuracy']:.2%}, {found['knn_seconds']:.2f} s", flush=True)
+        np.save(outs.open(outcomes_path), outcomes)
+    packages = ["numpy", PACKAGES[plan.knn.backend]]
+    record = KnnRecord(
+        plan_hash=job.plan_hash,
+        plan=plan,
+        files={outcomes_path.name: outs.hash(outcomes_path)},
+        data_hash=meta.data_hash,
+        provenance=clock.provenance(packages, seed=seed, threads=threads(), blas=kernels()),
+        **found,
+    )
+    outs.write(workspace.result_path(run, seed, "knn.json"), record.json_bytes())
 
 
 def computed(
-    workspace: Workspace, run: str, seed: int, plan: KnnPlan, meta: Prepared
+    job: "Job[KnnPlan]", run: str, seed: int, meta: Prepared, encode: EncodeRecord
 ) -> tuple[dict[str, Any], "np.ndarray"]:
-    """What knn.json says of the search, and the outcomes."""
+    """What knn.json says of the search, and the outcomes. `encode`: what made the codes."""
     import hashlib
 
     import numpy as np
@@ -75,23 +85,25 @@ def computed(
     from aebench.evaluation.panel import evaluated, flattened
     from aebench.timing import facts
 
+    plan = job.plan
     if plan.knn.k > meta.num_train:  # restored by DVC, prepare could not refuse it
         raise AebenchError(
             f"params.yaml: knn.k: got {plan.knn.k}; allowed: 1 to {meta.num_train}, the number of "
             "training images"
         )
-    codes = [
-        np.load(workspace.run_path(run, seed, f"{split}_codes.npy")) for split in ("train", "test")
-    ]
+    paths = [job.workspace.run_path(run, seed, f"{split}_codes.npy") for split in SPLITS]
+    assert encode.sizes  # of what did not fail
+    codes = [job.inputs.array(path, None, FIX) for path in paths]
     digest = hashlib.sha256()
     for array in codes:
-        digest.update(array.data)
+        digest.update(np.ascontiguousarray(array).data)
+    for path, array, split in zip(paths, codes, SPLITS, strict=True):
+        shapes = [(rows, encode.sizes.code_floats) for rows in (0, job.count(split))]
+        if digest.hexdigest() != encode.codes_hash or array.shape not in shapes:
+            raise AebenchError(f"{path}: {DAMAGED}; {FIX}")
     if len(codes[0]) == 0:  # the codes are the pixels
-        images = (workspace.prepared / f"{split}_images.npy" for split in ("train", "test"))
-        codes = [flattened(np.load(path, mmap_mode="r")) for path in images]
-    labels, truth = (
-        np.load(workspace.prepared / f"{split}_labels.npy") for split in ("train", "test")
-    )
+        codes = [flattened(job.images(split)) for split in SPLITS]
+    labels, truth = map(job.labels, SPLITS)
     result = evaluated(codes[0], labels, codes[1], truth, plan.knn)
     kind = np.min_scalar_type(len(meta.classes) - 1)
     outcomes = np.empty(len(truth), [("label", kind), ("prediction", kind)])

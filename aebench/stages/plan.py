@@ -5,11 +5,13 @@ import contextlib
 import shutil
 import sys
 
+from aebench.job import alone
+from aebench.outs import Outs
 from aebench.planning import Plan, resolve
 from aebench.plugins import all_remembered
 from aebench.records.plan import Sources
 from aebench.staleness import codes_in_use, why_stale
-from aebench.workspace import Outs, Workspace
+from aebench.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +32,20 @@ def plan(workspace: Workspace, check: bool = False) -> None:
     text changed, and those of removed runs are deleted. `check`: nothing is written, and each stale
     stage is told with its reason.
     """
-    found = resolve(workspace, remembering=not check)
+    if check:
+        print("\n".join(why_stale(workspace, resolved(workspace, remembering=False))))
+        return
+    found = resolved(workspace, remembering=True)
+    with alone(workspace, "plan"):
+        write_changed(workspace, found)
+
+
+def resolved(workspace: Workspace, remembering: bool) -> Plan:
+    """The plan; its warnings are said."""
+    found = resolve(workspace, remembering)
     for warning in found.warnings:
         print(f"aebench: warning: {warning}", file=sys.stderr)
-    if check:
-        print("\n".join(why_stale(workspace, found)))
-    else:
-        write_changed(workspace, found)
+    return found
 
 
 def write_changed(workspace: Workspace, found: Plan) -> None:

@@ -1,25 +1,18 @@
 """Turn the data set's images into arrays."""
 
-import errno
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
 from aebench.records.plan import DataPlan, KnnPlan
 from aebench.records.prepare import DataRecord, Duplicates, Prepared
-from aebench.workspace import (
-    Outs,
-    Workspace,
-    check_unchanged,
-    data_root,
-    part_path,
-    remove_old_parts,
-)
+from aebench.workspace import Workspace, data_root
 
 if TYPE_CHECKING:
-    from aebench.datasets import Images
+    from aebench.job import Job
 
 
 def prepare(workspace: Workspace) -> None:
@@ -29,6 +22,18 @@ def prepare(workspace: Workspace) -> None:
     sprite.webp: those of the maps of the codes. data/prepared holds content only (no name, source
     or time), so the same images from another source cost no training.
     """
+    from aebench.job import working
+
+    plan_file = workspace.plan / "data.json"
+    with working(workspace, DataPlan, "prepare", plan_file) as job:
+        record = prepare_by(job)
+    remove_others(workspace.prepared, record.files or {})
+    for words in record.words:
+        print(f"aebench: warning: {record.dataset}: {words}", file=sys.stderr)
+
+
+def prepare_by(job: "Job[DataPlan]") -> DataRecord:
+    """Write what the job's plan says; what is said of it."""
     import numpy as np
 
     from aebench.datasets import prepared
@@ -36,9 +41,8 @@ def prepare(workspace: Workspace) -> None:
     from aebench.provenance import Clock
     from aebench.sprite import sprite
 
+    workspace, plan, outs = job.workspace, job.plan, job.outs
     clock = Clock(workspace)
-    plan_file = workspace.plan / "data.json"
-    plan, plan_hash = DataPlan.read_with_hash(plan_file, "aebench plan")
     dataset = None
     if plan.source != "folder":
         _, datasets = load_plugin(workspace, plan.source)
@@ -48,6 +52,7 @@ def prepare(workspace: Workspace) -> None:
                 f"{plan.source}: registers no data set {plan.dataset!r} any more; "
                 "run `aebench plan`"
             )
+    job.loaded()
     images = prepared(plan, data_root(), dataset)
     train, test = (images.splits[name][0] for name in ("train", "test"))
     check_k(workspace, len(train))
@@ -59,24 +64,39 @@ def prepare(workspace: Workspace) -> None:
         data_hash=images.data_hash,
         examples=images.examples,
     )
-    check_unchanged(plan_file, plan_hash)
-    save(workspace, images, meta)
-    with Outs() as outs:
-        np.save(outs.open(workspace.results / "examples.npy"), test[images.examples])
-        outs.write(workspace.results / "sprite.webp", sprite(test[meta.mapped]))
-        record = DataRecord(
-            **meta.model_dump(exclude={"format"}),
-            plan_hash=plan_hash,
-            plan=plan,
-            duplicates=Duplicates(**images.duplicates),
-            remarks=images.remarks,
-            dataset=plan.dataset,
-            source=plan.source,
-            provenance=clock.provenance(["numpy", "pillow"]),
-        )
-        outs.write(workspace.results / "data.json", record.json_bytes())
-    for words in record.words:
-        print(f"aebench: warning: {plan.dataset}: {words}", file=sys.stderr)
+    arrays = {
+        f"{name}_{what}.npy": array
+        for name, split in images.splits.items()
+        for what, array in zip(("images", "labels"), split, strict=True)
+    }
+    places = {name: workspace.prepared / name for name in arrays}
+    places |= {"meta.json": workspace.prepared / "meta.json"}
+    places |= {name: workspace.results / name for name in ("examples.npy", "sprite.webp")}
+    for name, array in arrays.items():
+        np.save(outs.open(places[name]), array)
+    outs.write(places["meta.json"], meta.json_bytes())
+    np.save(outs.open(places["examples.npy"]), test[images.examples])
+    outs.write(places["sprite.webp"], sprite(test[meta.mapped]))
+    record = DataRecord(
+        **meta.model_dump(exclude={"format"}),
+        plan_hash=job.plan_hash,
+        plan=plan,
+        files={name: outs.hash(path) for name, path in places.items()},
+        duplicates=Duplicates(**images.duplicates),
+        remarks=images.remarks,
+        dataset=plan.dataset,
+        source=plan.source,
+        provenance=clock.provenance(["numpy", "pillow"]),
+    )
+    outs.write(workspace.results / "data.json", record.json_bytes())
+    return record
+
+
+def remove_others(folder: Path, files: Iterable[str]) -> None:
+    """Leave nothing else in the folder, all of which is one of DVC's outs."""
+    for path in folder.iterdir():
+        if path.name not in files:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def check_k(workspace: Workspace, num_train: int) -> None:
@@ -91,34 +111,3 @@ def check_k(workspace: Workspace, num_train: int) -> None:
                 f"params.yaml: knn.k of run {path.parent.name}: got {k}; allowed: 1 to "
                 f"{num_train}, the number of training images"
             )
-
-
-def save(workspace: Workspace, images: "Images", meta: Prepared) -> None:
-    """Write the folder beside its place, then move it there whole."""
-    import numpy as np
-
-    part = part_path(workspace.prepared)  # of this process: two may prepare at once
-    remove_old_parts(workspace.prepared)
-    try:
-        part.mkdir(parents=True)
-        for name, (arrays, labels) in images.splits.items():
-            np.save(part / f"{name}_images.npy", arrays)
-            np.save(part / f"{name}_labels.npy", labels)
-        (part / "meta.json").write_bytes(meta.json_bytes())
-        replace_folder(part, workspace.prepared)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-
-
-def replace_folder(part: Path, place: Path) -> None:
-    """Move the folder to its place; another process may do the same meanwhile."""
-    for _ in range(10):
-        shutil.rmtree(place, ignore_errors=True)
-        try:
-            part.rename(place)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-    raise AebenchError(f"{place}: another `aebench prepare` writes it; wait for its end")

@@ -4,9 +4,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
-from aebench.workspace import Outs, Workspace
+from aebench.outs import Outs
+from aebench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aebench.report.results import Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +25,9 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
 
     AebenchError, after everything is written, when every trained run failed.
     """
+    from aebench.job import working
+    from aebench.records.plan import ReportPlan
     from aebench.report.gather import gather
-    from aebench.report.render import files
     from aebench.report.results import read_results
 
     if results and (workspace.root / "dvc.yaml").is_file():
@@ -30,18 +36,19 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
             "common report in another folder: mkdir common && cd common && aebench report "
             "--results ..."
         )
-    found = gather(results) if results else read_results(workspace)
-    experiment = os.environ.get("DVC_EXP_NAME")
-    contents = {
-        workspace.reports / name: content for name, content in files(found, experiment).items()
-    }
-    figures = workspace.reports / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    with Outs() as outs:
-        for path, content in contents.items():
-            outs.write(path, content)
-    for old in set(figures.glob("*.png")) - contents.keys():
-        old.unlink()
+    if results:
+        found = gather(results)
+        with Outs() as outs:
+            names = write(workspace, found, outs)
+    else:
+        with working(workspace, ReportPlan, "report", workspace.plan / "report.json") as job:
+            job.loaded()
+            job.inputs.note(path for path in workspace.results.rglob("*") if path.is_file())
+            found = read_results(workspace, job.plan)
+            names = write(workspace, found, job.outs)
+    for old in workspace.reports.glob("figures/*.png"):
+        if f"figures/{old.name}" not in names:
+            old.unlink()
     if results:
         print(f"wrote {workspace.reports / 'report.md'}, results.csv, *.json, figures/ and plots/")
     page = (workspace.reports / "report.html").absolute()
@@ -54,3 +61,15 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
     if trained and not any(result.ok for result in trained):
         path = workspace.reports / "report.md"
         raise AebenchError(f"all trained runs failed; the reasons are in {path}")
+
+
+def write(workspace: Workspace, results: "Results", outs: Outs) -> set[str]:
+    """Render them; the names of the files below reports/."""
+    from aebench.report.render import files
+
+    contents = files(results, os.environ.get("DVC_EXP_NAME"))
+    # DVC expects the folder, which is empty where there is nothing to draw.
+    (workspace.reports / "figures").mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        outs.write(workspace.reports / name, content)
+    return set(contents)

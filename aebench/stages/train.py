@@ -8,13 +8,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import failure_reason
-from aebench.workspace import Outs, Workspace, add_run_and_seed, check_unchanged, sha256
+from aebench.workspace import Workspace, add_run_and_seed, sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
+    from aebench.job import Job
     from aebench.models.finish import Epoch, Trained
     from aebench.plugins import Model
     from aebench.records.plan import TrainPlan
@@ -36,27 +37,35 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
 
     A model that diverges, raises or refuses leaves empty weights and its reason as the status.
     """
-    import numpy as np
+    from aebench.job import working
+    from aebench.records.plan import TrainPlan
+
+    plan_file = workspace.plan_path(run, "train")
+    with working(workspace, TrainPlan, f"train {run} {seed}", plan_file) as job:
+        train_by(job, run, seed)
+
+
+def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
+    """Train as the job's plan says."""
     import torch
 
     from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.plugins import load_model
     from aebench.provenance import Clock
-    from aebench.records.plan import TrainPlan
-    from aebench.records.prepare import Prepared
     from aebench.records.train import BASELINES, TrainRecord
     from aebench.weights_file import check_weights_file
 
+    workspace, plan, outs = job.workspace, job.plan, job.outs
     clock = Clock(workspace)
-    plan_file = workspace.plan_path(run, "train")
-    plan, plan_hash = TrainPlan.read_with_hash(plan_file, "aebench plan")
-    meta = Prepared.read(workspace.prepared / "meta.json", "aebench prepare")
-    # Mapped, whatever its size; "c" because torch warns of memory that it must not write.
-    images = torch.from_numpy(np.load(workspace.prepared / "train_images.npy", mmap_mode="c"))
-    labels = torch.from_numpy(np.load(workspace.prepared / "train_labels.npy"))
-    checkpoint = check_weights_file(workspace, plan.weights) if plan.weights else None
+    meta = job.prepared()
+    images, labels = (torch.from_numpy(read("train")) for read in (job.images, job.labels))
+    checkpoint = None
+    if plan.weights:
+        checkpoint = check_weights_file(workspace, plan.weights)
+        job.inputs.check(checkpoint, plan.weights.hash, "run `dvc repro` again")
     keep_freed_memory()
     model = load_model(workspace, plan.plugin, plan.model)
+    job.loaded()
     known = model.baseline if model.baseline in BASELINES else None
     found: dict[str, Any] = {"baseline": known}
     status, weights, how = "ok", b"", {}
@@ -73,7 +82,7 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     threads = torch.get_num_threads()
     record = TrainRecord(
         status=status,
-        plan_hash=plan_hash,
+        plan_hash=job.plan_hash,
         plan=plan,
         data_hash=meta.data_hash,
         weights_hash=sha256(weights),
@@ -83,12 +92,8 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
             ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
         ),
     )
-    check_unchanged(plan_file, plan_hash)
-    if plan.weights:
-        check_weights_file(workspace, plan.weights)
-    with Outs() as outs:
-        outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
-        outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
+    outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
+    outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
 
 
 def computed(

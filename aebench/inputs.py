@@ -1,0 +1,118 @@
+"""Reading the files that stages write: each is checked against what its writer recorded of it."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aebench.errors import AebenchError, first_line
+from aebench.memory import state
+from aebench.workspace import file_hash, sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+DAMAGED = "not the content that was recorded: damaged, or of another run"
+FIX = "run `dvc repro`"
+
+
+class Inputs:
+    """What a stage reads; at its end, that none of it has changed meanwhile.
+
+    `wanted`: the SHA-256 that the writer recorded; None of an earlier version, which recorded none.
+    `fix`: how the user gets a good file.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[list[int], str | None]] = {}
+
+    def check(self, path: Path, wanted: str | None, fix: str) -> None:
+        """Note the file. AebenchError where it is not there or not the one that was recorded."""
+        try:
+            before = state(path)
+            if wanted is not None and file_hash(path) != wanted:
+                raise AebenchError(DAMAGED)
+        except (AebenchError, OSError) as error:
+            raise AebenchError(f"{path}: {words(error)}; {fix}") from None
+        self._read[path] = before, wanted
+
+    def array(self, path: Path, wanted: str | None, fix: str, mapped: bool = False) -> "np.ndarray":
+        """The array of a .npy file. AebenchError as of `check`, and where it holds none."""
+        self.check(path, wanted, fix)
+        try:
+            return load(path, mapped)
+        except (AebenchError, OSError) as error:
+            raise AebenchError(f"{path}: {words(error)}; {fix}") from None
+
+    def note(self, paths: Iterable[Path]) -> None:
+        """Files that are read without a hash of theirs."""
+        for path in paths:
+            self._read[path] = state(path), None
+
+    def check_unchanged(self) -> None:
+        """AebenchError for a file that has another content than when it was read."""
+        for path, (before, content_hash) in self._read.items():
+            try:
+                same = state(path) == before or (
+                    # A link to it, or its mode, moves the ctime, too.
+                    content_hash is not None and file_hash(path) == content_hash
+                )
+            except OSError:
+                same = False
+            if not same:
+                raise AebenchError(f"{path}: changed while this stage ran; run `dvc repro` again")
+
+
+def words(error: Exception) -> str:
+    """Why a file cannot be used."""
+    if isinstance(error, OSError):
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return "not there" if missing else f"not readable ({error.strerror or first_line(error)})"
+    return str(error)
+
+
+def content(path: Path, wanted: str | None) -> bytes:
+    """All of a file. AebenchError where it is not the one that was recorded."""
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise AebenchError(f"{path.name} is {words(error)}") from None
+    if wanted is not None and sha256(found) != wanted:
+        raise AebenchError(f"{path.name} has {DAMAGED}")
+    return found
+
+
+def array(path: Path, wanted: str | None) -> "np.ndarray":
+    """The array of a file, as `content` and `load` read it."""
+    if wanted is not None:
+        content(path, wanted)
+    try:
+        return load(path)
+    except OSError as error:
+        raise AebenchError(f"{path.name} is {words(error)}") from None
+
+
+def load(path: Path, mapped: bool = False) -> "np.ndarray":
+    """The array of a .npy file; nothing is ever unpickled.
+
+    AebenchError for what is no such file, or has more or fewer bytes than it says.
+    """
+    import numpy as np
+
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                version, np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = header(file)
+        except Exception as error:  # its parser raises what the bytes make it
+            raise AebenchError(f"{path.name} is no array ({first_line(error)})") from None
+        promised = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=object))
+        found = os.fstat(file.fileno()).st_size
+    if dtype.hasobject:
+        raise AebenchError(f"{path.name} holds objects, no numbers")
+    if found != promised:
+        raise AebenchError(f"{path.name} is not whole: {found} bytes instead of {promised}")
+    return np.load(path, mmap_mode="c" if mapped else None)

@@ -1,0 +1,40 @@
+"""What .aebench/ remembers from one command to the next, and by what a file's change is known."""
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from aebench.outs import Outs
+from aebench.workspace import Workspace, json_bytes
+
+SETTLED = 2.0  # seconds: of a younger file a later change may have the same times
+
+
+def read_memory(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What .aebench/<name>.json remembers; nothing where it is not what aebench writes."""
+    try:
+        known = json.loads((workspace.root / ".aebench" / f"{name}.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    found = known.items() if isinstance(known, dict) else ()
+    return {key: about for key, about in found if isinstance(about, dict)}
+
+
+def write_memory(workspace: Workspace, name: str, content: dict[str, Any]) -> None:
+    """Remember it in .aebench/<name>.json, where the folder can be written."""
+    with contextlib.suppress(OSError), Outs() as outs:
+        outs.write(workspace.root / ".aebench" / f"{name}.json", json_bytes(content))
+
+
+def state(path: Path) -> list[int]:
+    """What every change of the content moves: a program may set the date, but not the ctime."""
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def settled(path: Path) -> bool:
+    """Whether the file is old enough for `state` to tell a later change."""
+    return time.time() - os.stat(path).st_ctime > SETTLED
