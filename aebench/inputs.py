@@ -1,9 +1,11 @@
 """Reading the files that stages write: each is checked against what its writer recorded of it."""
 
+import io
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from aebench.errors import AebenchError, first_line
 from aebench.memory import state
@@ -39,9 +41,13 @@ class Inputs:
 
     def array(self, path: Path, wanted: str | None, fix: str, mapped: bool = False) -> "np.ndarray":
         """The array of a .npy file. AebenchError as of `check`, and where it holds none."""
+        import numpy as np
+
         self.check(path, wanted, fix)
         try:
-            return load(path, mapped)
+            with path.open("rb") as file:
+                check_whole(file, "it")
+                return np.load(path, mmap_mode="c") if mapped else np.load(file)
         except (AebenchError, OSError) as error:
             raise AebenchError(f"{path}: {words(error)}; {fix}") from None
 
@@ -84,35 +90,35 @@ def content(path: Path, wanted: str | None) -> bytes:
 
 
 def array(path: Path, wanted: str | None) -> "np.ndarray":
-    """The array of a file, as `content` and `load` read it."""
-    if wanted is not None:
-        content(path, wanted)
-    try:
-        return load(path)
-    except OSError as error:
-        raise AebenchError(f"{path.name} is {words(error)}") from None
+    """The array of a .npy file. AebenchError as of `content` and `check_whole`."""
+    import numpy as np
+
+    file = io.BytesIO(content(path, wanted))
+    check_whole(file, path.name)
+    return np.load(file)
 
 
-def load(path: Path, mapped: bool = False) -> "np.ndarray":
-    """The array of a .npy file; nothing is ever unpickled.
+def check_whole(file: BinaryIO, name: str) -> None:
+    """AebenchError unless it holds a .npy array of numbers, and no byte more or fewer.
 
-    AebenchError for what is no such file, or has more or fewer bytes than it says.
+    Nothing is ever unpickled, and no memory taken that a damaged header promises.
     """
     import numpy as np
 
-    with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                version, np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = header(file)
-        except Exception as error:  # its parser raises what the bytes make it
-            raise AebenchError(f"{path.name} is no array ({first_line(error)})") from None
-        promised = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=object))
-        found = os.fstat(file.fileno()).st_size
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
+    except Exception as error:  # its parser raises what the bytes make it
+        raise AebenchError(f"{name} is not whole ({first_line(error)})") from None
     if dtype.hasobject:
-        raise AebenchError(f"{path.name} holds objects, no numbers")
+        raise AebenchError(f"{name} holds objects, no numbers")
+    promised = file.tell() + dtype.itemsize * math.prod(shape)
+    found = file.seek(0, os.SEEK_END)
     if found != promised:
-        raise AebenchError(f"{path.name} is not whole: {found} bytes instead of {promised}")
-    return np.load(path, mmap_mode="c" if mapped else None)
+        raise AebenchError(f"{name} is not whole: {found} bytes instead of {promised}")
+    file.seek(0)

@@ -46,6 +46,11 @@ class Workspace:
         return self.root / "results"
 
     @property
+    def data_record(self) -> Path:
+        """What is said of the images."""
+        return self.results / "data.json"
+
+    @property
     def reports(self) -> Path:
         """What people read."""
         return self.root / "reports"

@@ -41,6 +41,7 @@ def test_every_json_file_is_the_bytes_of_its_record(finished, name, kind: type[R
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_a_file_that_cannot_be_read_is_one_line(finished, tmp_path, name, kind: type[Record]):
     content = json.loads((finished / name).read_text())
+    content.pop("checksum", None)
     path = tmp_path / "file.json"
     broken = {
         "of a later aebench (format 9": json.dumps(content | {"format": 9}),

@@ -88,7 +88,8 @@ def verify(workspace: Workspace, run: str, seed: int | None) -> None:
     with tempfile.TemporaryDirectory(prefix="aebench-") as folder:
         elsewhere = Workspace(Path(folder))
         elsewhere.prepared.parent.mkdir(parents=True)
-        for part in ("params", "plugins", "prepared"):
+        elsewhere.results.mkdir()
+        for part in ("params", "plugins", "prepared", "data_record"):
             getattr(elsewhere, part).symlink_to(getattr(workspace, part).absolute())
         link_weights(workspace, elsewhere)
         again(elsewhere, run, seed, old, name)

@@ -52,7 +52,6 @@ class Record(Part):
     @classmethod
     def of(cls, content: Any, path: Path, made_by: str) -> Self:
         """The record that the JSON value `content` of the file at `path` holds."""
-        content = checked(content, path, made_by)
         found = content.get("format", 1) if isinstance(content, dict) else None
         if not isinstance(found, int):
             raise AebenchError(f"{path}: not a record of aebench; run `{made_by}` again")
@@ -61,6 +60,7 @@ class Record(Part):
                 f"{path}: of a later aebench (format {found}, this one reads up to {cls.FORMAT}); "
                 "install that: pip install -U aebench"
             )
+        content = checked(content, path, made_by)
         try:
             for version in range(found, cls.FORMAT):
                 content = cls.upgraded(content, version, path)
@@ -119,16 +119,14 @@ class StageResult(Planned):
 CHECKSUM = "checksum"  # of a result: SHA-256 of the JSON without it
 
 
-def checked(value: Any, path: Path, made_by: str) -> Any:
+def checked(value: dict[str, Any], path: Path, made_by: str) -> dict[str, Any]:
     """The JSON value of the file at `path`, without its checksum.
 
     AebenchError where that is another one, and for a result that holds another plan than the one
     whose hash it says. Both are new in 0.2.0: where they are not there, nothing is said.
     """
-    if not isinstance(value, dict):
-        return value
-    value = dict(value)
-    found = value.pop(CHECKSUM, None)
+    found = value.get(CHECKSUM)
+    value = {key: item for key, item in value.items() if key != CHECKSUM}
     plan, plan_hash = value.get("plan"), value.get("plan_hash")
     try:
         same = found is None or found == sha256(json_bytes(value))

@@ -99,8 +99,8 @@ class Results:
 def load_array(path: Path, length: int, wanted: str | None) -> np.ndarray:
     """An array of so many rows. AebenchError for another number, and see `array`."""
     found = array(path, wanted)
-    if found.ndim == 0 or len(found) != length:
-        raise AebenchError(f"{path.name} holds {found.shape}, not {length} images")
+    if found.shape[:1] != (length,):
+        raise AebenchError(f"{path.name} is of {len(found)} images, not of {length}")
     return found
 
 
@@ -149,10 +149,10 @@ def read_examples(
 
 def read_worst(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarray | None:
     """Result.worst; None of an earlier version. AebenchError for what no stage writes."""
-    path, wanted = folder / "worst.npy", encode.file_hash("worst.npy")
-    if wanted is None and not path.is_file():
+    path = folder / "worst.npy"
+    if not path.is_file():
         return None
-    found = array(path, wanted)
+    found = array(path, encode.file_hash(path.name))
     if found.dtype != np.uint8 or found.shape != (2, min(WORST, data.num_test), *data.shape):
         raise AebenchError(f"worst.npy holds {found.dtype} {found.shape}, no pairs of test images")
     return found
@@ -160,10 +160,10 @@ def read_worst(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarr
 
 def read_code_map(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarray | None:
     """Result.code_map; None of an earlier version. AebenchError for what no stage writes."""
-    path, wanted = folder / "code_map.npy", encode.file_hash("code_map.npy")
-    if wanted is None and not path.is_file():
+    path = folder / "code_map.npy"
+    if not path.is_file():
         return None
-    found, count = array(path, wanted), len(data.mapped)
+    found, count = array(path, encode.file_hash(path.name)), len(data.mapped)
     if found.dtype != np.uint8 or found.shape not in [(maps, count, 2) for maps in MAPS]:
         raise AebenchError(
             f"code_map.npy holds {found.dtype} {found.shape}, no places of {count} images"
@@ -175,10 +175,11 @@ def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
     """Results.sprite; None of an earlier version. AebenchError where it is another picture."""
     from PIL import Image
 
-    path, recorded = folder / "sprite.webp", data.file_hash("sprite.webp")
-    if recorded is None and not path.is_file():
+    path = folder / "sprite.webp"
+    if not path.is_file():
         return None
-    found, wanted = content(path, recorded), size(len(data.mapped), *data.shape[1:])
+    found = content(path, data.file_hash(path.name))
+    wanted = size(len(data.mapped), *data.shape[1:])
     try:
         with Image.open(io.BytesIO(found), formats=["WebP"]) as picture:
             picture.load()
