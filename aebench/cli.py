@@ -19,7 +19,8 @@ from types import ModuleType
 
 import psutil
 
-from aebench.errors import AebenchError, first_line, is_machine_failure
+from aebench.errors import AebenchError, Damaged, first_line, is_machine_failure
+from aebench.mending import mended
 from aebench.version import warn_of_other_version
 from aebench.waiting import decide
 from aebench.workspace import PER_RUN, STAGES, Workspace
@@ -76,6 +77,9 @@ def run(arguments: list[str]) -> int:
     try:
         getattr(module_of(verb), function_name(verb))(workspace, **parsed)
         sys.stdout.flush()  # a closed pipe shows here, not after the end
+    except Damaged as error:
+        print(f"aebench: error: {mended(workspace, error)}", file=sys.stderr)
+        return 1
     except AebenchError as error:
         for text in str(error).splitlines():
             print(f"aebench: error: {text}", file=sys.stderr)

@@ -37,6 +37,14 @@ class AebenchError(Exception):
     """Bad input. The text (one problem a line) is shown to the user, the exit status is 1."""
 
 
+class Damaged(AebenchError):
+    """A file that aebench wrote is not what was written; `fix`: unless its cause is known."""
+
+    def __init__(self, path: Path, reason: str, fix: str) -> None:
+        super().__init__(f"{path}: {reason}; {fix}")
+        self.path, self.reason = path, reason
+
+
 class Failure(Exception):
     """A model that broke its contract or diverged: its row reads `failed: <text>`.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from aebench.errors import AebenchError, first_line
+from aebench.errors import AebenchError, Damaged, first_line
 from aebench.memory import state
 from aebench.workspace import file_hash, sha256
 
@@ -34,8 +34,8 @@ class Inputs:
         try:
             before = state(path)
             if wanted is not None and file_hash(path) != wanted:
-                raise AebenchError(DAMAGED)
-        except (AebenchError, OSError) as error:
+                raise Damaged(path, DAMAGED, fix)
+        except OSError as error:
             raise AebenchError(f"{path}: {words(error)}; {fix}") from None
         self._read[path] = before, wanted
 
@@ -48,7 +48,9 @@ class Inputs:
             with path.open("rb") as file:
                 check_whole(file, "it")
                 return np.load(path, mmap_mode="c") if mapped else np.load(file)
-        except (AebenchError, OSError) as error:
+        except AebenchError as error:
+            raise Damaged(path, str(error), fix) from None
+        except OSError as error:
             raise AebenchError(f"{path}: {words(error)}; {fix}") from None
 
     def note(self, paths: Iterable[Path]) -> None:
@@ -70,12 +72,10 @@ class Inputs:
                 raise AebenchError(f"{path}: changed while this stage ran; run `dvc repro` again")
 
 
-def words(error: Exception) -> str:
-    """Why a file cannot be used."""
-    if isinstance(error, OSError):
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return "not there" if missing else f"not readable ({error.strerror or first_line(error)})"
-    return str(error)
+def words(error: OSError) -> str:
+    """Why a file cannot be read."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return "not there" if missing else f"not readable ({error.strerror or first_line(error)})"
 
 
 def content(path: Path, wanted: str | None) -> bytes:
@@ -85,7 +85,7 @@ def content(path: Path, wanted: str | None) -> bytes:
     except OSError as error:
         raise AebenchError(f"{path.name} is {words(error)}") from None
     if wanted is not None and sha256(found) != wanted:
-        raise AebenchError(f"{path.name} has {DAMAGED}")
+        raise Damaged(path, DAMAGED, FIX)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, Damaged
 from aebench.fingerprint import known_fingerprint
 from aebench.inputs import FIX, Inputs
 from aebench.outs import Outs
@@ -67,7 +67,7 @@ class Job(Generic[P]):
 
     def prepared(self) -> Prepared:
         """What is said of the prepared images. AebenchError as of `Inputs.check`."""
-        path = self.workspace.results / "data.json"
+        path = self.workspace.data_record
         self.data = DataRecord.read(path, "aebench prepare")
         meta = self.workspace.prepared / "meta.json"
         self.inputs.check(meta, self.data.file_hash(meta.name), FIX)
@@ -99,9 +99,8 @@ class Job(Generic[P]):
         # "c": torch warns of memory that it must not write.
         found = self.inputs.array(path, self.data.file_hash(path.name), FIX, mapped=True)
         if (found.dtype, found.shape) != (dtype, shape):
-            raise AebenchError(
-                f"{path}: holds {found.dtype} {found.shape}; allowed: {dtype} {shape}; {FIX}"
-            )
+            words = f"holds {found.dtype} {found.shape}; allowed: {dtype} {shape}"
+            raise Damaged(path, words, FIX)
         return found
 
     def loaded(self) -> None:

@@ -14,10 +14,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aebench.errors import Damaged
 from aebench.workspace import Workspace
 
 if TYPE_CHECKING:
     from dvc.output import Output
+
+
+def mended(workspace: Workspace, error: Damaged) -> str:
+    """The error in a line, with the command that mends the file."""
+    found = mending(workspace, error.path)
+    return f"{error.path}: {error.reason}; {found}" if found else str(error)
 
 
 def mending(workspace: Workspace, path: Path) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from aebench.errors import AebenchError, is_machine_failure
+from aebench.errors import AebenchError, Damaged, is_machine_failure
 from aebench.workspace import json_bytes, sha256
 
 
@@ -46,7 +46,7 @@ class Record(Part):
         try:
             value = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise AebenchError(f"{path}: not JSON ({error}); run `{made_by}` again") from None
+            raise Damaged(path, f"not JSON ({error})", f"run `{made_by}` again") from None
         return cls.of(value, path, made_by), sha256(content)
 
     @classmethod
@@ -54,7 +54,7 @@ class Record(Part):
         """The record that the JSON value `content` of the file at `path` holds."""
         found = content.get("format", 1) if isinstance(content, dict) else None
         if not isinstance(found, int):
-            raise AebenchError(f"{path}: not a record of aebench; run `{made_by}` again")
+            raise Damaged(path, "not a record of aebench", f"run `{made_by}` again")
         if found > cls.FORMAT:
             raise AebenchError(
                 f"{path}: of a later aebench (format {found}, this one reads up to {cls.FORMAT}); "
@@ -66,7 +66,7 @@ class Record(Part):
                 content = cls.upgraded(content, version, path)
             return cls.model_validate(content | {"format": cls.FORMAT})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AebenchError(f"{path}: {fault(error)}; run `{made_by}` again") from None
+            raise Damaged(path, fault(error), f"run `{made_by}` again") from None
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:
@@ -134,10 +134,8 @@ def checked(value: dict[str, Any], path: Path, made_by: str) -> dict[str, Any]:
     except (ValueError, RecursionError):  # NaN, which no stage writes
         same = False
     if not same:
-        raise AebenchError(
-            f"{path}: damaged or edited: its content is not what its checksum says; run "
-            f"`{made_by}` again"
-        )
+        words = "damaged or edited: its content is not what its checksum says"
+        raise Damaged(path, words, f"run `{made_by}` again")
     return value
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from aebench.errors import AebenchError, first_line
+from aebench.errors import AebenchError, Damaged, first_line
 from aebench.inputs import array, content
+from aebench.mending import mended
 from aebench.records.chain import chain_fault
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.knn import KnnRecord
@@ -212,19 +213,26 @@ def read_results(workspace: Workspace, plan: ReportPlan | None = None) -> Result
     try:
         found.originals = read_examples(workspace.results, data, data)
     except AebenchError as error:
-        found.hidden.append(f"the shown test images: {error}; run `dvc repro`")
+        found.hidden.append(f"the shown test images: {told(workspace, error)}")
     try:
         found.sprite = read_sprite(workspace.results, data)
     except AebenchError as error:
-        found.hidden.append(f"the images of the maps: {error}; run `dvc repro`")
+        found.hidden.append(f"the images of the maps: {told(workspace, error)}")
     for run in plan.runs:
         for seed in plan.seeds:
             try:
                 folder = workspace.results / run / str(seed)
                 found.results.append(read_result(folder, data, plan.expected.get(run, {})))
             except AebenchError as error:
-                found.hidden.append(f"{run}, seed {seed}: {error}; run `dvc repro`")
+                found.hidden.append(f"{run}, seed {seed}: {told(workspace, error)}")
     return found
+
+
+def told(workspace: Workspace, error: AebenchError) -> str:
+    """Why something is hidden, and the command that mends it."""
+    if isinstance(error, Damaged):
+        return mended(workspace, error)
+    return f"{error}; run `dvc repro`"
 
 
 def read_result(

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from aebench.errors import AebenchError, Failure
+from aebench.errors import AebenchError, Damaged, Failure
 from aebench.inputs import DAMAGED, FIX
 from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
@@ -100,7 +100,7 @@ def computed(
     for path, array, split in zip(paths, codes, SPLITS, strict=True):
         shapes = [(rows, encode.sizes.code_floats) for rows in (0, job.count(split))]
         if digest.hexdigest() != encode.codes_hash or array.shape not in shapes:
-            raise AebenchError(f"{path}: {DAMAGED}; {FIX}")
+            raise Damaged(path, DAMAGED, FIX)
     if len(codes[0]) == 0:  # the codes are the pixels
         codes = [flattened(job.images(split)) for split in SPLITS]
     labels, truth = map(job.labels, SPLITS)
