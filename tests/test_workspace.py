@@ -1,16 +1,13 @@
-"""Two workspaces in one process, and files that are there whole or not at all."""
+"""Two workspaces in one process, plans made at once, odd terminals."""
 
 import json
-import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from conftest import LIGHT, SMALL, make
 
 import aebench
-from aebench.outs import Outs
 from aebench.plugins import activate
 from aebench.stages.encode import encode
 from aebench.stages.knn import knn
@@ -69,59 +66,6 @@ def test_a_folder_that_was_put_back_on_the_path_hides_no_other(tmp_path):
         added = [path for path in sys.path if path not in before]
         sys.path[:] = before + added
     assert seen == ["a", "b", "c", "a"]
-
-
-def test_outs_appear_together_or_never(tmp_path):
-    one, other = tmp_path / "a/one", tmp_path / "b/other"
-    with pytest.raises(ValueError), Outs() as outs:
-        outs.write(one, b"1")
-        np.save(outs.open(other), np.ones(3))
-        raise ValueError
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    with Outs() as outs:
-        outs.write(one, b"1")
-        outs.write(one, b"begun anew")
-        np.save(outs.open(other), np.ones(3))
-    assert one.read_bytes() == b"begun anew" and np.load(other).sum() == 3
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from aebench.outs import Outs
-
-with Outs() as outs:
-    file = outs.open(Path(sys.argv[1]))
-    file.write(b"first ")
-    file.flush()
-    print("open", flush=True)
-    sys.stdin.readline()
-    file.write(b"second")
-"""
-
-
-def test_two_processes_that_write_one_file_at_once(tmp_path):
-    path = tmp_path / "file"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    other = subprocess.Popen([sys.executable, "-c", WRITER, path], **pipes)
-    assert other.stdout.readline() == "open\n"
-    with Outs() as outs:
-        outs.write(path, b"whole")
-    assert path.read_bytes() == b"whole"
-    other.communicate("go on\n")
-    assert other.returncode == 0 and path.read_bytes() == b"first second"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_what_killed_processes_left_of_a_file_is_removed_after_a_day(tmp_path):
-    old, young, others = (tmp_path / f".{n}.part" for n in ("one.7", "one.8", "other.7"))
-    for path in (old, young, others):
-        path.write_bytes(b"half")
-    for path in (old, others):
-        os.utime(path, (0, 0))
-    with Outs() as outs:
-        outs.write(tmp_path / "one", b"1")
-    assert {path.name for path in tmp_path.iterdir()} == {"one", young.name, others.name}
 
 
 def test_plans_made_at_once(light):
