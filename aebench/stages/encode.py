@@ -92,7 +92,7 @@ def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
         device=device(),
         precision="float32",
     )
-    paths = [workspace.result_path(run, seed, f"{name}.npy") for name in ARRAYS]
+    paths = out_paths(workspace, run, seed).values()
     record = EncodeRecord(
         plan_hash=job.plan_hash,
         plan=job.plan,

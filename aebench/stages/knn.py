@@ -78,8 +78,6 @@ def computed(
     job: "Job[KnnPlan]", run: str, seed: int, meta: Prepared, encode: EncodeRecord
 ) -> tuple[dict[str, Any], "np.ndarray"]:
     """What knn.json says of the search, and the outcomes. `encode`: what made the codes."""
-    import hashlib
-
     import numpy as np
 
     from aebench.evaluation.panel import evaluated, flattened
@@ -91,15 +89,13 @@ def computed(
             f"params.yaml: knn.k: got {plan.knn.k}; allowed: 1 to {meta.num_train}, the number of "
             "training images"
         )
-    paths = [job.workspace.run_path(run, seed, f"{split}_codes.npy") for split in SPLITS]
     assert encode.sizes  # of what did not fail
-    codes = [job.inputs.array(path, None, FIX) for path in paths]
-    digest = hashlib.sha256()
-    for array in codes:
-        digest.update(np.ascontiguousarray(array).data)
-    for path, array, split in zip(paths, codes, SPLITS, strict=True):
+    codes = []
+    for split in SPLITS:
+        path = job.workspace.run_path(run, seed, f"{split}_codes.npy")
+        codes.append(job.inputs.array(path, encode.file_hash(path.name), FIX))
         shapes = [(rows, encode.sizes.code_floats) for rows in (0, job.count(split))]
-        if digest.hexdigest() != encode.codes_hash or array.shape not in shapes:
+        if codes[-1].shape not in shapes:
             raise Damaged(path, DAMAGED, FIX)
     if len(codes[0]) == 0:  # the codes are the pixels
         codes = [flattened(job.images(split)) for split in SPLITS]
@@ -110,7 +106,7 @@ def computed(
     outcomes["label"], outcomes["prediction"] = truth, result.predictions
     return {
         "status": "ok",
-        "codes_hash": digest.hexdigest(),
+        "codes_hash": encode.codes_hash,
         "accuracy": result.accuracy,
         "probe_accuracy": result.probe_accuracy,
         "knn_seconds": result.used.seconds,
