@@ -27,6 +27,7 @@ UNCOUNTED = {
     "aebench.inputs": "reads what stages wrote, or refuses",
     "aebench.job": "holds a stage's plan, inputs and outs together",
     "aebench.memory": "what spares a second look",
+    "aebench.models.resume": "writes a training's state, and gives it back whole or not at all",
     "aebench.outs": "writes files whole",
     "aebench.plugins": "finds plug-ins, whose own source is hashed",
     "aebench.progress": "what is shown meanwhile",

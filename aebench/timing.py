@@ -68,10 +68,18 @@ class Usage:
         return min(self.waited_share, self.others_share) > CONTENDED
 
 
-class Stopwatch:
-    """Starts when it is made."""
+NOTHING = Usage(0.0, 0.0, 0.0, 0.0, 0)
 
-    def __init__(self) -> None:
+
+class Stopwatch:
+    """Starts when it is made, or anew: what was used `before` counts, too."""
+
+    def __init__(self, before: Usage = NOTHING) -> None:
+        self.restart(before)
+
+    def restart(self, before: Usage) -> None:
+        """Go on from there, without what was used since."""
+        self.before = before
         self.waited = waited()
         self.switches = switches()
         self.busy = busy()
@@ -88,7 +96,7 @@ class Stopwatch:
         delay = sum(w - self.waited.get(task, 0) for task, w in now.items()) / 1e9 if now else None
         count = switches()
         preempted = None if count is None or self.switches is None else count - self.switches
-        return Usage(seconds, cpu, others, delay, preempted)
+        return self.before + Usage(seconds, cpu, others, delay, preempted)
 
 
 def waited() -> dict[str, int]:

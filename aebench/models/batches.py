@@ -1,7 +1,9 @@
 """The batches of all epochs, and what each epoch came to."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from aebench.models.device import FORMATS, Execution
 from aebench.models.finish import Epoch
 from aebench.progress import bar, say_epoch
 from aebench.schema import Recipe
-from aebench.timing import Stopwatch
+from aebench.timing import NOTHING, Stopwatch, Usage
 
 MOST_SCALARS = 20  # that a loss may give: each is a curve of the report
 
@@ -25,6 +27,8 @@ class Stream:
     are left out of it, other ones each time. `images` uint8 (N, C, H, W), `labels` int64 (N,) or
     None: batches are then without. What is told to `log` after each batch makes the `curve`. An
     epoch's time runs from when its first batch is asked for to when the next one's is, or `close`.
+    `position` is where it is between two batches; another one goes on from there: `go_on`. `whole`:
+    the time of the whole training.
     """
 
     def __init__(
@@ -40,7 +44,10 @@ class Stream:
         self.totals: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.curve: list[Epoch] = []
-        self.stopwatch = Stopwatch()
+        self.stopwatch, self.whole = Stopwatch(), Stopwatch()
+        self.given = 0  # batches of the running epoch
+        self.order = self.flips = self.random.bit_generator.state  # as that began; now
+        self.used = NOTHING  # of the running epoch, before it was interrupted
 
     def __len__(self) -> int:
         """Batches of all epochs."""
@@ -48,19 +55,24 @@ class Stream:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         size, epochs = self.batch_size, self.recipe.epochs
-        for epoch in range(1, epochs + 1):
-            if epoch > 1:
+        first = len(self.curve) + 1
+        for epoch in range(first, epochs + 1):
+            if epoch > first:
                 self.close()
-            self.stopwatch = Stopwatch()
+            self.stopwatch = Stopwatch(self.used)
+            self.order = self.random.bit_generator.state
             shuffled = torch.from_numpy(self.random.permutation(len(self.images)))
             shuffled = shuffled.to(self.how.device)
-            for step in bar(range(self.steps), f"epoch {epoch}/{epochs}"):
+            if self.given:
+                self.random.bit_generator.state = self.flips
+            for step in bar(range(self.given, self.steps), f"epoch {epoch}/{epochs}"):
                 chosen = shuffled[step * size : (step + 1) * size]
                 # uint8 until here: 1/4 of the bytes, and no DataLoader, which takes 10 ms a batch.
                 batch = as_floats(self.images[chosen])
                 if self.recipe.horizontal_flip and self.random.integers(2):
                     batch = batch.flip(-1)
                 batch = batch.contiguous(memory_format=FORMATS[self.how.memory_format])
+                self.given = step + 1
                 yield batch, None if self.labels is None else self.labels[chosen]
 
     def log(self, found: Mapping[str, Tensor]) -> None:
@@ -82,8 +94,50 @@ class Stream:
         means = {name: total.item() / self.counts[name] for name, total in self.totals.items()}
         used = self.stopwatch.read()
         self.totals, self.counts = {}, {}
+        self.given, self.used = 0, NOTHING
         self.curve.append(Epoch(means, used))
         epoch, loss = len(self.curve), means["loss"]
         if not math.isfinite(loss):
             raise Failure(f"the loss is {loss} in epoch {epoch}")
         say_epoch(epoch, self.recipe.epochs, loss, used.seconds)
+
+    @property
+    def done(self) -> int:
+        """Batches that were given, of all epochs."""
+        return len(self.curve) * self.steps + self.given
+
+    @contextlib.contextmanager
+    def untimed(self) -> Iterator[None]:
+        """What is done inside does not count as time of the epoch."""
+        if self.how.device == "cuda":
+            torch.cuda.synchronize()
+        used = self.stopwatch.read()
+        yield
+        self.stopwatch.restart(used)
+
+    def position(self) -> dict[str, Any]:
+        """As JSON has it, with NaN: all that the further batches and curve depend on."""
+        return {
+            "given": self.given,
+            "order": self.order,
+            "flips": self.random.bit_generator.state,
+            "names": sorted(self.names),
+            "totals": {name: total.item() for name, total in self.totals.items()},
+            "counts": self.counts,
+            "curve": [[epoch.means, vars(epoch.used)] for epoch in self.curve],
+            "used": vars(self.stopwatch.read()),
+            "whole": vars(self.whole.read()),
+        }
+
+    def go_on(self, position: Mapping[str, Any]) -> None:
+        """Let the coming iteration begin at this position, of a stream of the same arguments."""
+        self.given, self.counts = position["given"], dict(position["counts"])
+        self.random.bit_generator.state, self.flips = position["order"], position["flips"]
+        self.names = set(position["names"])
+        self.totals = {
+            name: torch.zeros((), device=self.how.device).fill_(total)
+            for name, total in position["totals"].items()
+        }
+        self.curve = [Epoch(means, Usage(**used)) for means, used in position["curve"]]
+        self.used = Usage(**position["used"])
+        self.whole.restart(Usage(**position["whole"]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,14 @@ from aebench.models.losses import reconstruction_loss
 from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
 from aebench.models.own_loop import own_loop
 from aebench.models.signatures import asked, is_closed_form, learns_from_labels, method
+from aebench.models.snapshot import State
 from aebench.models.start import started
 from aebench.schema import Recipe
 from aebench.surroundings import torch_restored
 from aebench.timing import Stopwatch
 
 if TYPE_CHECKING:
+    from aebench.models.resume import Resume
     from aebench.plugins import Model
     from aebench.records.plan import Untrained
 
@@ -42,12 +45,14 @@ def trained(
     recipe: "Recipe | Untrained",
     checkpoint: Path | None = None,
     how: Execution | None = None,
+    resume: "Resume | None" = None,
 ) -> Trained:
     """The model, built and trained. `images` uint8 (N, C, H, W), `labels` int64 (N,).
 
     `checkpoint`: the state dict that it begins with. `how`: on what and in which precision; what
-    the rule says for this machine unless given. Failure for a loss or weights that are not finite
-    and for a broken contract.
+    the rule says for this machine unless given. `resume`: where a long training by the recipe is
+    kept from being lost. Failure for a loss or weights that are not finite and for a broken
+    contract.
     """
     deterministic()
     autoencoder = started(model, shape, arguments, images, seed)
@@ -63,7 +68,9 @@ def trained(
         if isinstance(recipe, Recipe):
             learnt_from = labels if learns_from_labels(autoencoder) else None
             begun = begun._replace(labels_seen=begun.labels_seen or learnt_from is not None)
-            curve = fit_by_gradient(autoencoder, images, learnt_from, seed, recipe, how)
+            curve = fit_by_gradient(
+                autoencoder, images, learnt_from, seed, recipe, how, stopwatch, resume
+            )
     autoencoder.to("cpu").to(memory_format=torch.contiguous_format)
     used = stopwatch.read()
     return finished(autoencoder, model, shape, arguments, images, how, used, begun, curve)
@@ -76,26 +83,33 @@ def fit_by_gradient(
     seed: int,
     recipe: Recipe,
     how: Execution,
+    stopwatch: Stopwatch | None = None,
+    resume: "Resume | None" = None,
 ) -> list[Epoch]:
     """Train by the model's own loop, or by the recipe. What each epoch came to.
 
-    `images` uint8 (N, C, H, W); `labels` int64 (N,), where the model asks for them. Failure for a
-    loss that is not finite, and for a parameter that no step is made for.
+    `images` uint8 (N, C, H, W); `labels` int64 (N,), where the model asks for them; `stopwatch`:
+    of the whole training. Failure for a loss that is not finite, and for a parameter that no step
+    is made for.
     """
     if how.precision == "float32":
         exact_float32()
     stream = Stream(images, labels, seed, recipe, how)
     autoencoder.to(how.device).to(memory_format=FORMATS[how.memory_format]).train()
-    train = own_loop if method(autoencoder, "optimize") else by_recipe
+    stream.whole = stopwatch or stream.whole
     with torch_restored():
-        train(autoencoder, stream)
+        if method(autoencoder, "optimize"):
+            own_loop(autoencoder, stream)
+        else:
+            by_recipe(autoencoder, stream, resume)
     return stream.curve
 
 
-def by_recipe(autoencoder: Autoencoder, stream: Stream) -> None:
+def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" = None) -> None:
     """Muon for the matrices, AdamW for the rest; linear warm-up, then linear decay to 0.
 
-    On what `loss` gives, or the mean squared error.
+    On what `loss` gives, or the mean squared error. It goes on where `resume` has an earlier,
+    killed process's state of it, and ends in the bits that this one would have ended in.
     """
     recipe, how, steps = stream.recipe, stream.how, len(stream)
     warm_up = max(1, round(WARM_UP * steps))
@@ -109,7 +123,10 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream) -> None:
         if p not in momenta
     }
     names = asked(autoencoder, "loss")
-    for done, (images, labels) in enumerate(stream):
+    state = State(autoencoder, stream, momenta, moments)
+    if resume:
+        resume.begin(state)
+    for done, (images, labels) in enumerate(stream, stream.done):
         offered = {"labels": labels, "progress": done / max(1, steps - 1)}
         given = {name: offered[name] for name in names}
         with hinting(how):
@@ -129,6 +146,9 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream) -> None:
         for p in parameters:
             p.grad = None
         stream.log(found)
+        if resume and time.perf_counter() >= resume.due:
+            with stream.untimed():
+                resume.save(state)
     stream.close()
     check_all_trained(autoencoder, parameters)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aebench.job import Job
     from aebench.models.finish import Epoch, Trained
+    from aebench.models.resume import Resume
     from aebench.plugins import Model
     from aebench.records.plan import TrainPlan
     from aebench.records.prepare import Prepared
@@ -42,14 +43,16 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
 
     plan_file = workspace.plan_path(run, "train")
     with working(workspace, TrainPlan, f"train {run} {seed}", plan_file) as job:
-        train_by(job, run, seed)
+        resume = train_by(job, run, seed)
+    resume.remove()
 
 
-def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
-    """Train as the job's plan says."""
+def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> "Resume":
+    """Train as the job's plan says. The checkpoint that its outs make useless."""
     import torch
 
     from aebench.models.process import gpu_name, keep_freed_memory
+    from aebench.models.resume import Resume
     from aebench.plugins import load_model
     from aebench.provenance import Clock
     from aebench.records.train import BASELINES, TrainRecord
@@ -68,10 +71,11 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     job.loaded()
     known = model.baseline if model.baseline in BASELINES else None
     found: dict[str, Any] = {"baseline": known}
+    resume = Resume(workspace, job.plan_hash, meta.data_hash, seed, model.plugin.sources()[0])
     status, weights, how = "ok", b"", {}
     try:
         with contextlib.chdir(os.curdir):  # and back, wherever the model went
-            result = computed(model, plan, meta, images, labels, seed, checkpoint)
+            result = computed(model, plan, meta, images, labels, seed, checkpoint, resume)
         weights, found = result.weights, figures(result)
         how = vars(result.how)
     except KeyboardInterrupt:
@@ -87,6 +91,7 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
         data_hash=meta.data_hash,
         weights_hash=sha256(weights),
         begun_with=plan.weights and plan.weights.file,
+        resumed=resume.resumed or None,
         **found,
         provenance=clock.provenance(
             ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
@@ -94,6 +99,7 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     )
     outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
     outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
+    return resume
 
 
 def computed(
@@ -104,6 +110,7 @@ def computed(
     labels: "Tensor",
     seed: int,
     checkpoint: "Path | None",
+    resume: "Resume",
 ) -> "Trained":
     """The trained model: by its closed form or by gradient."""
     if plan.train is None:
@@ -112,7 +119,17 @@ def computed(
         return fitted(model, meta.shape, plan.build, images, labels, seed, checkpoint)
     from aebench.models.training import trained
 
-    return trained(model, meta.shape, plan.build, images, labels, seed, plan.train, checkpoint)
+    return trained(
+        model,
+        meta.shape,
+        plan.build,
+        images,
+        labels,
+        seed,
+        plan.train,
+        checkpoint,
+        resume=resume,
+    )
 
 
 def figures(result: "Trained") -> dict[str, Any]:
