@@ -1,22 +1,22 @@
 """A long training that was killed goes on from its checkpoint, and ends in the same bits."""
 
 import contextlib
-import errno
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-import torch
+from conftest import ROOT, make
+from torch import nn
 
 from aebench.models import resume, training
 from aebench.models.device import Execution
+from aebench.plugins import warn_once
+from aebench.workspace import Workspace
 
-STEPS = 11  # an epoch: 1,438 images in batches of 128, 30 are left over
+STEPS = 5  # an epoch: 1,438 images in batches of 256, 158 are left over
 # Whatever may hold a state: batch norm, a buffer that no state dict has, tied weights, frozen ones
 # that change, modes and flags that are set on the way, draws from all three generators, an epoch
 # whose scalars differ.
@@ -54,6 +54,8 @@ class Model(nn.Module):
         self.queue, self.rows = collections.deque(maxlen=9), np.zeros(3)
 
     def loss(self, images, progress):
+        if self.fault == "nan" and progress == 1.0:
+            return self.decoder[1].bias.sum() * float("nan")
         if self.fault == "attribute":
             self.queue.append(0)
         elif self.fault == "hidden":
@@ -85,23 +87,42 @@ def register_models(register):
 """
 
 
-@pytest.fixture
-def kept(light, monkeypatch):
-    """A workspace whose plans are made; checkpoints are written after each step."""
-    (light / "plugins/stateful.py").write_text(MODEL)
-    faults = {
-        f: {"model": "stateful", "fault": f}
-        for f in ("none", "attribute", "hidden", "class", "global")
-    }
-    recipe = {"epochs": 3, "batch_size": 128, "learning_rate": 0.003, "weight_decay": 0.1}
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A workspace whose plans are made and whose images are prepared."""
+    faults = "none", "attribute", "hidden", "class", "global", "nan"
+    workspace = make(tmp_path_factory.mktemp("resume") / "workspace", plugins=False)
+    (workspace / "plugins/stateful.py").write_text(MODEL)
+    shutil.copy(ROOT / "plugins/digits.py", workspace / "plugins")
+    recipe = {"epochs": 3, "batch_size": 256, "learning_rate": 0.003, "weight_decay": 0.1}
     recipe |= {"muon_learning_rate": 0.02, "horizontal_flip": True}
-    light.params(runs=faults, train=recipe, latent=4)
-    light.run("aebench", "plan")
-    light.run("aebench", "prepare")
+    runs = {f: {"model": "stateful", "fault": f} for f in faults}
+    runs["other"] = {"model": "stateful", "train": {"weight_decay": 0.2}}
+    workspace.params(runs=runs, train=recipe, latent=4, seeds=[0, 1])
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    return workspace
+
+
+@pytest.fixture
+def kept(prepared, monkeypatch):
+    """The same, without an earlier test's files; checkpoints are written after each step."""
+    for name in ("runs", "results/none", ".aebench/checkpoints"):
+        shutil.rmtree(prepared / name, ignore_errors=True)
+    warn_once.cache_clear()
     monkeypatch.setattr(resume, "FIRST", 0.0)
     monkeypatch.setattr(resume, "INTERVAL", 0.0)
     monkeypatch.setattr(resume, "SHARE", float("inf"))
-    return light
+    return prepared
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared):
+    """The outs of a training that wrote no checkpoint."""
+    train(prepared)
+    expected, record = outs(prepared)
+    assert record["resumed"] is None and record["status"] == "ok"
+    return expected
 
 
 @contextlib.contextmanager
@@ -121,14 +142,14 @@ def killed_after(saves):
         yield
 
 
-def train(workspace, run="none", kill=0):
+def train(workspace, run="none", seed=0, kill=0):
     """Its output; with `kill` the training ends after so many checkpoints."""
     if not kill:
-        done = workspace.run("aebench", "train", run, "0")
+        done = workspace.run("aebench", "train", run, str(seed))
         return done.stdout + done.stderr
     with killed_after(kill), contextlib.suppress(KeyboardInterrupt):
-        workspace.run("aebench", "train", run, "0", ok=False)
-    assert not (workspace / f"results/{run}/0/train.json").exists()
+        workspace.run("aebench", "train", run, str(seed), ok=False)
+    assert not (workspace / f"results/{run}/{seed}/train.json").exists()
     return ""
 
 
@@ -136,35 +157,147 @@ def outs(workspace, run="none"):
     """The weights, and what of the record is no time; the record."""
     record = json.loads((workspace / f"results/{run}/0/train.json").read_text())
     weights = (workspace / f"runs/{run}/0/weights.safetensors").read_bytes()
-    for name in ("runs", "results"):
-        shutil.rmtree(workspace / f"{name}/{run}")
-    return (weights, record["losses"], record["curves"], record["status"]), record
+    return (weights, record["losses"], record["curves"]), record
 
 
 def checkpoints(workspace):
-    return sorted((workspace / ".aebench").glob("checkpoints/*"))
+    return sorted((workspace / ".aebench/checkpoints").glob("*"))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_resumed_training_ends_in_the_same_bits(kept, monkeypatch, precision):
-    how = Execution("cpu", precision, "contiguous")
-    monkeypatch.setattr(training, "execution", lambda _: how)
-    with monkeypatch.context() as patch:
-        patch.setattr(resume, "FIRST", 600.0)
-        train(kept)
-    expected, record = outs(kept)
-    assert record["resumed"] is None and expected[3] == "ok"
+def test_a_resumed_training_ends_in_the_same_bits(kept, undisturbed):
     train(kept)  # writing checkpoints alters nothing
-    assert outs(kept)[0] == expected and checkpoints(kept) == []
-    # Within an epoch, after the last step of one, after the first of the next, and the very last.
-    said = []
-    for kill in (4, 7, 1, 20, 1):
+    assert outs(kept)[0] == undisturbed and checkpoints(kept) == []
+    (kept / "results/none/0/train.json").unlink()
+    # Within an epoch, after its last step, after the first of the next, at the very end.
+    for kill in (2, 3, 1, 8, 1):
         train(kept, kill=kill)
         assert len(checkpoints(kept)) == 1
-    said = train(kept)
+    assert f"resumed at epoch 3/3, step {STEPS}\n" in train(kept)
     found, record = outs(kept)
-    assert found == expected
-    assert f"resumed at epoch 3/3, step {STEPS}\n" in said
+    assert found == undisturbed
     assert record["resumed"] == 5 and len(record["all_epoch_seconds"]) == 3
     assert record["train_seconds"] > sum(record["all_epoch_seconds"]) > 0
     assert checkpoints(kept) == []
+
+
+def test_one_resumed_in_the_other_precision_does_too(kept, undisturbed, monkeypatch):
+    usual = training.execution(nn.Linear(1, 1)).precision  # this processor's
+    other = {"bfloat16": "float32", "float32": "bfloat16"}[usual]
+    train(kept, kill=7)
+    monkeypatch.setattr(training, "execution", lambda _: Execution("cpu", other, "contiguous"))
+    assert "resumed" not in train(kept)
+    expected, record = outs(kept)
+    assert expected[0] != undisturbed[0] and record["provenance"]["precision"] == other
+    (kept / "results/none/0/train.json").unlink()
+    train(kept, kill=7)
+    assert f"resumed at epoch 2/3, step {7 - STEPS}\n" in train(kept)
+    assert outs(kept)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("attribute", "attribute queue of the model"),
+        ("hidden", "attribute rows of the model"),
+        ("class", "attribute of class Model seen"),
+        ("global", "global aebench_plugins.stateful SEEN"),
+    ],
+)
+def test_state_that_no_checkpoint_would_hold_is_named_and_none_is_written(kept, fault, words):
+    said = train(kept, fault)
+    line = f"aebench: warning: no checkpoint: {words} changes in training; allowed: buffers"
+    assert said.count(line) == said.count("checkpoint") == 1
+    assert not checkpoints(kept) and outs(kept, fault)[1]["status"] == "ok"
+
+
+@pytest.mark.parametrize("how", ["flipped", "header", "cut", "empty", "longer"])
+def test_a_damaged_checkpoint_is_ignored(kept, undisturbed, how):
+    train(kept, kill=3)
+    (path,) = checkpoints(kept)
+    content = bytearray(path.read_bytes())
+    content[{"flipped": len(content) // 2, "header": 20}.get(how, 0)] ^= 1
+    whole = path.read_bytes()
+    others = {"cut": whole[:-1], "empty": b"", "longer": whole + b"x"}
+    path.write_bytes(others.get(how, content))
+    line = f"{path.relative_to(kept.folder)}: damaged; the training begins anew"
+    assert train(kept).count(f"aebench: warning: {line}") == 1
+    found, record = outs(kept)
+    assert found == undisturbed and record["resumed"] is None and checkpoints(kept) == []
+
+
+def test_a_checkpoint_of_other_settings_seed_packages_or_form_is_ignored(
+    kept, undisturbed, monkeypatch
+):
+    train(kept, "other", kill=3)
+    train(kept, "none", seed=1, kill=3)
+    assert "resumed" not in train(kept) and outs(kept)[0] == undisturbed
+    left = checkpoints(kept)
+    assert len(left) == 2 and resume.leftovers(Workspace(kept.folder)) == []
+    gone = left[0].with_name("x" + left[0].name[1:])
+    shutil.copy(left[0], gone)
+    assert resume.leftovers(Workspace(kept.folder)) == [gone]
+    (kept / "results/none/0/train.json").unlink()
+    train(kept, kill=3)
+    with monkeypatch.context() as patch:
+        patch.setattr("numpy.__version__", "1.0")
+        assert ": of another version of numpy; the training begins anew" in train(kept)
+    assert outs(kept)[0] == undisturbed
+
+
+def test_a_checkpoint_that_cannot_be_written_alters_nothing(kept, undisturbed, monkeypatch):
+    (kept / ".aebench").mkdir(exist_ok=True)
+    (kept / ".aebench/checkpoints").write_text("in the way")
+    assert train(kept).count("no checkpoint: [Errno 17] File exists") == 1
+    assert outs(kept)[0] == undisturbed
+    (kept / ".aebench/checkpoints").unlink()
+    usage = shutil.disk_usage(kept.folder)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert train(kept).count("the disk is almost full") == 1
+    assert outs(kept)[0] == undisturbed and checkpoints(kept) == []
+
+
+def test_a_failed_training_leaves_no_checkpoint(kept):
+    train(kept, "nan", kill=13)
+    assert len(checkpoints(kept)) == 1
+    assert "resumed at epoch 3/3, step 3" in train(kept, "nan")
+    assert outs(kept, "nan")[1]["status"] == "failed: the loss is nan in epoch 3"
+    assert checkpoints(kept) == []
+
+
+# Hangs in the midst of writing the fourth checkpoint.
+DRIVER = """
+import time
+import aebench.models.resume as resume
+from aebench.cli import run
+from aebench.models.snapshot import State
+resume.FIRST, resume.INTERVAL, resume.SHARE = 0, 0, float("inf")
+written, values = [], State.values
+
+def hanging(state):
+    written.append(0)
+    for value in values(state):
+        yield value
+        if len(written) == 4:
+            print("writing", flush=True)
+            time.sleep(600)
+
+State.values = hanging
+run(["train", "none", "0"])
+"""
+
+
+def test_a_killed_process_is_gone_on_from(kept, undisturbed):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        cwd=kept.folder,
+        env=kept.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert "writing\n" in iter(process.stdout.readline, "")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and len(checkpoints(kept)) == 2  # a part of one
+    assert "resumed at epoch 1/3, step 3\n" in train(kept)
+    assert outs(kept)[0] == undisturbed and checkpoints(kept) == []
