@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from conftest import ROOT, make
@@ -96,7 +97,7 @@ def prepared(tmp_path_factory):
     shutil.copy(ROOT / "plugins/digits.py", workspace / "plugins")
     recipe = {"epochs": 3, "batch_size": 256, "learning_rate": 0.003, "weight_decay": 0.1}
     recipe |= {"muon_learning_rate": 0.02, "horizontal_flip": True}
-    runs = {f: {"model": "stateful", "fault": f} for f in faults}
+    runs: dict[str, Any] = {f: {"model": "stateful", "fault": f} for f in faults}
     runs["other"] = {"model": "stateful", "train": {"weight_decay": 0.2}}
     workspace.params(runs=runs, train=recipe, latent=4, seeds=[0, 1])
     workspace.run("aebench", "plan")
@@ -105,15 +106,19 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def kept(prepared, monkeypatch):
-    """The same, without an earlier test's files; checkpoints are written after each step."""
+def kept(prepared):
+    """The same, without an earlier test's files."""
     for name in ("runs", "results/none", ".aebench/checkpoints"):
         shutil.rmtree(prepared / name, ignore_errors=True)
     warn_once.cache_clear()
-    monkeypatch.setattr(resume, "FIRST", 0.0)
-    monkeypatch.setattr(resume, "INTERVAL", 0.0)
-    monkeypatch.setattr(resume, "SHARE", float("inf"))
     return prepared
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """A checkpoint after each step."""
+    for name, value in (("FIRST", 0.0), ("INTERVAL", 0.0), ("SHARE", float("inf"))):
+        monkeypatch.setattr(resume, name, value)
 
 
 @pytest.fixture(scope="module")
@@ -126,24 +131,26 @@ def undisturbed(prepared):
 
 
 @contextlib.contextmanager
-def killed_after(saves):
-    """What a kill leaves behind after so many checkpoints."""
+def killed_after(steps):
+    """What a kill leaves behind after so many steps, and a checkpoint after the last of them."""
     save = resume.Resume.save
 
     def counting(self, state):
-        nonlocal saves
-        save(self, state)
-        saves -= 1
-        if saves == 0:
+        nonlocal steps
+        steps -= 1
+        if steps == 0:
+            save(self, state)
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "FIRST", 0.0)
+        patch.setattr(resume, "INTERVAL", 0.0)
         patch.setattr(resume.Resume, "save", counting)
         yield
 
 
 def train(workspace, run="none", seed=0, kill=0):
-    """Its output; with `kill` the training ends after so many checkpoints."""
+    """Its output; with `kill` the training ends after so many steps."""
     if not kill:
         done = workspace.run("aebench", "train", run, str(seed))
         return done.stdout + done.stderr
@@ -164,10 +171,16 @@ def checkpoints(workspace):
     return sorted((workspace / ".aebench/checkpoints").glob("*"))
 
 
-def test_a_resumed_training_ends_in_the_same_bits(kept, undisturbed):
-    train(kept)  # writing checkpoints alters nothing
+def test_writing_checkpoints_alters_nothing(kept, undisturbed, often):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume.Resume, "remove", lambda self: None)
+        train(kept)
+    assert outs(kept)[0] == undisturbed and len(checkpoints(kept)) == 1
+    assert f"resumed at epoch 3/3, step {STEPS}\n" in train(kept)
     assert outs(kept)[0] == undisturbed and checkpoints(kept) == []
-    (kept / "results/none/0/train.json").unlink()
+
+
+def test_a_resumed_training_ends_in_the_same_bits(kept, undisturbed):
     # Within an epoch, after its last step, after the first of the next, at the very end.
     for kill in (2, 3, 1, 8, 1):
         train(kept, kill=kill)
@@ -203,7 +216,9 @@ def test_one_resumed_in_the_other_precision_does_too(kept, undisturbed, monkeypa
         ("global", "global aebench_plugins.stateful SEEN"),
     ],
 )
-def test_state_that_no_checkpoint_would_hold_is_named_and_none_is_written(kept, fault, words):
+def test_state_that_no_checkpoint_would_hold_is_named_and_none_is_written(
+    kept, often, fault, words
+):
     said = train(kept, fault)
     line = f"aebench: warning: no checkpoint: {words} changes in training; allowed: buffers"
     assert said.count(line) == said.count("checkpoint") == 1
@@ -244,7 +259,7 @@ def test_a_checkpoint_of_other_settings_seed_packages_or_form_is_ignored(
     assert outs(kept)[0] == undisturbed
 
 
-def test_a_checkpoint_that_cannot_be_written_alters_nothing(kept, undisturbed, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_alters_nothing(kept, undisturbed, often, monkeypatch):
     (kept / ".aebench").mkdir(exist_ok=True)
     (kept / ".aebench/checkpoints").write_text("in the way")
     assert train(kept).count("no checkpoint: [Errno 17] File exists") == 1

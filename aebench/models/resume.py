@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 
 from aebench.errors import AebenchError, first_line
-from aebench.plugins import warn_once
 from aebench.outs import Outs
+from aebench.plugins import warn_once
 from aebench.workspace import Workspace, file_hash, sha256
 
 if TYPE_CHECKING:
