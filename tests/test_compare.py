@@ -269,6 +269,8 @@ def test_times_are_compared_where_machine_and_contention_allow():
     }
     busy = pair(epoch_seconds=1.5, epoch_contended=True)
     assert "Not compared: epoch: others had the cores (mlp)." in words(busy.document)
+    parts = pair(epoch_seconds=1.5, resumed=1)
+    assert "Not compared: epoch: resumed after a kill (mlp)." in words(parts.document)
     elsewhere = pair(epoch_seconds=1.5, train_machine="Processor 2")
     assert "epoch: another machine, or another number of threads" in words(elsewhere.document)
     assert pair(epoch_seconds=1.0).document.sections == []  # of the cache: taken once

@@ -353,6 +353,21 @@ def test_contended_time_is_marked_left_out_and_can_be_taken_again():
     assert not any("speed-up" in row for row in cost.values())
 
 
+def test_time_of_a_resumed_training_is_marked_and_in_no_comparison():
+    found = sweep()
+    for one in found[:3]:  # of mlp
+        one.columns["resumed"] = 1
+    found[6].columns["resumed"] = 2  # of mlp-latent10
+    document = report(found).document
+    rows = cells(section(document, "Results"))
+    assert words(rows["mlp"]["epoch, s"]) == "1.01 resumed"
+    assert words(rows["mlp-latent10"]["epoch, s"]).endswith("(n = 2)")
+    assert words(short(document)["mlp"]["epoch, s"]) == "resumed"
+    assert "trainings mlp-0, mlp-1, mlp-2, mlp-latent10-0. W" in words(section(document, "Caveats"))
+    # Its search took place in one piece.
+    assert rows["mlp"]["speed-up"].value is not None
+
+
 @pytest.mark.parametrize(
     "machine",
     ["Another 9000, 2 cores, 2 threads", f"{MACHINE}, threads waited quietly (passive)"],

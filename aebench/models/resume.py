@@ -6,9 +6,12 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import shutil
+import sys
 import time
-from collections.abc import Collection
+import types
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +59,7 @@ class Resume:
     def begin(self, state: "State") -> None:
         """Go on from the checkpoint, where there is one, in place. AebenchError: see `put_back`."""
         try:
-            self.before = state.elsewhere(self.sources)
+            self.before = state.elsewhere(modules_of(self.sources))
             key = sha256(json.dumps([*self.key, state.machine()], default=str).encode())
             self.path = self.folder / f"{start_of_name(self.plan_hash)}{key[:40]}.safetensors"
             facts = self.facts(state) if self.path.is_file() else None
@@ -81,8 +84,11 @@ class Resume:
                 raise ValueError("damaged")
         with safetensors.safe_open(self.path, framework="numpy") as file:
             facts = json.loads(file.get_tensor("facts").tobytes())
-        if fault := state.fault(facts):
-            raise ValueError(fault)
+        then, now = facts["versions"], versions()
+        if other := [name for name in then.keys() & now.keys() if then[name] != now[name]]:
+            raise ValueError(f"of another version of {', '.join(sorted(other))}")
+        if facts["layout"] != state.layout():
+            raise ValueError("of a model that was built otherwise")
         return facts
 
     def put_back(self, state: "State", facts: dict[str, Any]) -> None:
@@ -119,7 +125,7 @@ class Resume:
 
     def fault(self, state: "State") -> str | None:
         """What no checkpoint would hold, or could put back."""
-        now = state.elsewhere(self.sources)
+        now = state.elsewhere(modules_of(self.sources))
         for name in [*self.before, *now]:
             if self.before.get(name) != now.get(name):
                 return f"{name} changes in training; allowed: buffers (register_buffer)"
@@ -128,7 +134,7 @@ class Resume:
     def write(self, state: "State") -> None:
         """The file, whole or not at all. OSError where that cannot be."""
         assert self.path
-        facts = state.facts() | {"resumed": self.resumed}
+        facts = state.facts() | {"resumed": self.resumed, "versions": versions()}
         told = json.dumps(facts).encode()
         sizes = {"facts": len(told)} | {name: t.nbytes for name, t in state.tensors().items()}
         # safetensors' own form, written by hand: one tensor at a time, however many there are, as
@@ -161,6 +167,25 @@ class Resume:
 def reason(error: Exception) -> str:
     """In one line, with the place where there is one."""
     return first_line(error) if str(error).strip() else type(error).__name__
+
+
+def modules_of(sources: Collection[Path]) -> Iterator[types.ModuleType]:
+    """Python's modules of these files."""
+    files = {str(path.resolve()) for path in sources}
+    names = {path.name for path in sources}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and os.path.basename(file) in names and os.path.realpath(file) in files:
+            yield module
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that are imported."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if "." not in name and isinstance(version := vars(module).get("__version__"), str):
+            found[name] = str(version)
+    return found
 
 
 def folder_of(workspace: Workspace) -> Path:

@@ -4,12 +4,10 @@ import hashlib
 import os
 import pickle
 import random
-import sys
 import types
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,18 +76,10 @@ class State:
         libraries = torch.__config__.show()  # and the instructions that torch uses
         return [vars(how), torch.get_num_threads(), cpu_name(), gpu, libraries, kernels]
 
-    def fault(self, facts: Mapping[str, Any]) -> str | None:
-        """Why they are not of this very model and these packages; None where they are."""
-        then, now = facts["versions"], versions()
-        if other := [name for name in then.keys() & now.keys() if then[name] != now[name]]:
-            return f"of another version of {', '.join(sorted(other))}"
-        return None if facts["layout"] == self.layout() else "of a model that is built otherwise"
-
     def facts(self) -> dict[str, Any]:
         """All but the tensors' values, as JSON has it, with NaN."""
         parameters = self.autoencoder.named_parameters()
         return {
-            "versions": versions(),
             "layout": self.layout(),
             "position": self.stream.position(),
             "generators": generators(self.stream.how.device),
@@ -114,11 +104,11 @@ class State:
         self.stream.go_on(facts["position"])
         set_generators(facts["generators"], self.stream.how.device)
 
-    def elsewhere(self, sources: Collection[Path]) -> dict[str, Any]:
+    def elsewhere(self, plugin: Iterable[types.ModuleType]) -> dict[str, Any]:
         """What else could hold a state that the bits depend on: by name, digests to be compared.
 
         Attributes of the model's modules that are no parameter, buffer or module; the classes and
-        globals of the plug-in, whose files are `sources`; torch's settings. What cannot be
+        globals of the modules of Python that the plug-in is; torch's settings. What cannot be
         digested differs from everything. Drawing random numbers meanwhile has no effect.
         """
         device = self.stream.how.device
@@ -133,7 +123,7 @@ class State:
             for name, value in vars(module).items():
                 if name not in skipped:
                     found[f"attribute {name} of {place}"] = digest(value, names)
-        for python in modules_of(sources):
+        for python in plugin:
             found |= digests(f"global {python.__name__}", vars(python), names)
             for kind in [v for v in vars(python).values() if isinstance(v, type)]:
                 if kind.__module__ == python.__name__:
@@ -157,16 +147,6 @@ def derived(module: nn.Module) -> Iterator[str]:
     for hook in module._forward_pre_hooks.values():
         if type(hook).__module__.startswith("torch.nn.utils."):
             yield getattr(hook, "name", None) or getattr(hook, "_tensor_name", "")
-
-
-def modules_of(sources: Collection[Path]) -> Iterator[types.ModuleType]:
-    """Python's modules of these files."""
-    files = {str(path.resolve()) for path in sources}
-    names = {path.name for path in sources}
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file and os.path.basename(file) in names and os.path.realpath(file) in files:
-            yield module
 
 
 def digest(value: Any, names: Mapping[int, str]) -> Any:
@@ -211,15 +191,6 @@ class Digest(pickle.Pickler):
         if isinstance(value, types.ModuleType | type | property | staticmethod | classmethod):
             return id(value)
         return None
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that are imported."""
-    found = {}
-    for name, module in list(sys.modules.items()):
-        if "." not in name and isinstance(version := vars(module).get("__version__"), str):
-            found[name] = str(version)
-    return found
 
 
 def raw(tensor: Tensor) -> memoryview:

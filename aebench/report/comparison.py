@@ -29,7 +29,7 @@ from aebench.report.sides import Differences, Pair, Side, about, hidden
 from aebench.report.tables import exact
 from aebench.report.texts import counted, named
 from aebench.report.ties import mean
-from aebench.report.times import digits, is_contended, machine_of
+from aebench.report.times import digits, machine_of, mark
 
 NAMED = 6
 OF_TIMES = (
@@ -213,11 +213,11 @@ def times_of(pair: Pair, time: Time) -> tuple[Interval, Interval] | str | None:
     if not pair.is_compared or was <= now or now <= was:  # what is cached was measured once
         return None
     fair = [
-        [row for row in rows if not is_contended(row, time.column, time.kind)]
-        for rows in (old, new)
+        [row for row in rows if mark(row, time.column, time.kind) is None] for rows in (old, new)
     ]
     if not all(fair):
-        return "others had the cores"
+        marks = {mark(row, time.column, time.kind) for row in [*old, *new]}
+        return "others had the cores" if "contended" in marks else "resumed after a kill"
     machines = [[machine_of(row, time.kind) for row in rows] for rows in fair]
     common = [machine for machine in dict.fromkeys(machines[0]) if machine in machines[1]]
     if not common:

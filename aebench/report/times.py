@@ -1,4 +1,4 @@
-"""Times that may be compared: of one machine, taken while it had its cores."""
+"""Times that may be compared: of one machine, taken in one piece while it had its cores."""
 
 import math
 from collections import Counter
@@ -40,15 +40,15 @@ class Times:
         return f" ({chr(ord('A') + index) if index < 26 else index + 1})"
 
     def clean(self, row: Columns, column: str, kind: str, machine: str | None = None) -> bool:
-        """Whether the row has this time, not contended, from this machine or the compared one."""
+        """Whether the row has this time, without a mark, from this machine or the compared one."""
         return (
             row.get(column) is not None
             and machine_of(row, kind) == (machine or self.machines[kind][0])
-            and not is_contended(row, column, kind)
+            and mark(row, column, kind) is None
         )
 
     def cell(self, column: str, kind: str, narrow: bool = False) -> CellOf:
-        """A time with its interval; of another machine with its letter, contended ones so named.
+        """A time with its interval; of another machine with its letter, marked ones with the mark.
 
         All with as many decimals, which the smallest of them asks for. `narrow`: without interval.
         """
@@ -70,9 +70,11 @@ class Times:
             if not values:
                 return Cell()
             mean = over_seeds(values).mean
+            marks = [mark(result.columns, column, kind) for result in one.ok]
+            word = next(filter(None, marks))
             if narrow:
-                return Cell(mean, text="contended")
-            return Cell(mean, written, after=[" contended"])
+                return Cell(mean, text=word)
+            return Cell(mean, written, after=[f" {word}"])
 
         return cell
 
@@ -130,6 +132,13 @@ class Times:
             or (kind == "epoch" and result.columns.get("train_contended"))
         ]:
             blocks += take_again(contended)
+        if resumed := [r.original for r in self.results if r.columns.get("resumed")]:
+            text = (
+                f"Resumed after a kill: the {'training' if len(resumed) == 1 else 'trainings'} "
+                f"{named(resumed)}. Weights are those of an undisturbed training, bit for bit; "
+                "times are the sums of several parts, and in no comparison."
+            )
+            blocks.append(Paragraph(text))
         if any(row.get("knn_contended") is None for row in self.rows):
             text = "Whether a process got its cores is known on Linux alone: not marked."
             blocks.append(Paragraph(text))
@@ -200,6 +209,11 @@ def processor(machine: str) -> str:
     return machine.split(" cores")[0]
 
 
-def is_contended(row: Columns, column: str, kind: str) -> bool:
-    """Whether others had the cores. The whole training has its own mark."""
-    return bool(row.get("train_contended" if column == "train_seconds" else f"{kind}_contended"))
+def mark(row: Columns, column: str, kind: str) -> str | None:
+    """Why the time is in no comparison: others had the cores, or it was taken in several parts.
+
+    Of being contended, the whole training has its own mark.
+    """
+    if row.get("train_contended" if column == "train_seconds" else f"{kind}_contended"):
+        return "contended"
+    return "resumed" if kind == "epoch" and row.get("resumed") else None
