@@ -14,6 +14,7 @@ from torch import nn
 
 from aebench.models import resume, training
 from aebench.models.device import Execution
+from aebench.models.snapshot import State
 from aebench.plugins import warn_once
 from aebench.workspace import Workspace
 
@@ -29,6 +30,11 @@ from torch import nn
 import aebench
 
 SEEN = 0
+
+class Drawing:
+    def __reduce__(self):  # called to see whether it changes
+        random.random(), np.random.rand(), torch.rand(())
+        return Drawing, ()
 
 class Model(nn.Module):
     seen = 0
@@ -50,7 +56,7 @@ class Model(nn.Module):
         self.teacher = nn.Linear(latent, latent).requires_grad_(False)
         self.register_buffer("memory", torch.zeros(3, pixels).t(), persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.layers = [self.encoder[1], lambda x: x, shape]  # what does not change
+        self.layers = [self.encoder[1], lambda x: x, shape, Drawing()]  # what does not change
         self.fault = fault
         self.queue, self.rows = collections.deque(maxlen=9), np.zeros(3)
 
@@ -277,6 +283,21 @@ def test_a_failed_training_leaves_no_checkpoint(kept):
     assert "resumed at epoch 3/3, step 3" in train(kept, "nan")
     assert outs(kept, "nan")[1]["status"] == "failed: the loss is nan in epoch 3"
     assert checkpoints(kept) == []
+
+
+def test_a_checkpoint_that_breaks_off_as_it_is_put_back_ends_the_stage(kept, undisturbed):
+    def broken(*_):
+        raise RuntimeError("a part of the machine")
+
+    train(kept, kill=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(State, "put_back", broken)
+        done = kept.run("aebench", "train", "none", "0", ok=False)
+    line = "was not put back (RuntimeError: a part of the machine) and is removed; run `dvc repro`"
+    assert line in done.stderr and done.stderr.count("\n") == 1
+    assert not list(kept.folder.glob("r*s/none/0/*")) and checkpoints(kept) == []
+    train(kept)
+    assert outs(kept)[0] == undisturbed
 
 
 # Hangs in the midst of writing the fourth checkpoint.

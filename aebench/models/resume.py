@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from aebench.models.snapshot import State
 
 FIRST, INTERVAL = 600.0, 300.0  # seconds of a training before its first checkpoint, between two
-SHARE = 0.02  # of the time: that of writing
+# Of the time: that of writing. 3 MB and 0.04 s for the cnn, 39 MB and 0.15 s for the mlp, 1.2 GB
+# and 5.4 s for 100 million parameters (2-core Intel Xeon, Sapphire Rapids, others at work).
+SHARE = 0.02
 BLOCK = 1 << 20  # bytes
 SHA256 = 32  # bytes, the file's last ones: of all before
 
@@ -165,8 +167,9 @@ class Resume:
 
 
 def reason(error: Exception) -> str:
-    """In one line, with the place where there is one."""
-    return first_line(error) if str(error).strip() else type(error).__name__
+    """In one line; of what is not expected here with its kind."""
+    kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+    return f"{kind}{first_line(error)}"
 
 
 def modules_of(sources: Collection[Path]) -> Iterator[types.ModuleType]:
@@ -183,7 +186,8 @@ def versions() -> dict[str, str]:
     """Of the packages that are imported."""
     found = {}
     for name, module in list(sys.modules.items()):
-        if "." not in name and isinstance(version := vars(module).get("__version__"), str):
+        version = getattr(module, "__dict__", {}).get("__version__")
+        if "." not in name and isinstance(version, str):
             found[name] = str(version)
     return found
 
