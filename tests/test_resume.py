@@ -263,6 +263,12 @@ def test_a_checkpoint_of_other_settings_seed_packages_or_form_is_ignored(
         patch.setattr("numpy.__version__", "1.0")
         assert ": of another version of numpy; the training begins anew" in train(kept)
     assert outs(kept)[0] == undisturbed
+    (kept / "results/none/0/train.json").unlink()
+    train(kept, kill=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "layout", lambda self: [])
+        assert ": of a model that was built otherwise; the training begins anew" in train(kept)
+    assert outs(kept)[0] == undisturbed
 
 
 def test_a_checkpoint_that_cannot_be_written_alters_nothing(kept, undisturbed, often, monkeypatch):
