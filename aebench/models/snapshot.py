@@ -113,6 +113,13 @@ class State:
         """
         device = self.stream.how.device
         before = generators(device)
+        try:
+            return self.digested(plugin)
+        finally:
+            set_generators(before, device)
+
+    def digested(self, plugin: Iterable[types.ModuleType]) -> dict[str, Any]:
+        """See `elsewhere`: of values whose own code may be called for it."""
         names = {id(m): name for name, m in self.autoencoder.named_modules()}
         names |= {id(tensor): name for name, tensor in self.tensors().items()}
         names[id(self.autoencoder)] = "the model"
@@ -132,7 +139,6 @@ class State:
         for kind in {type(m) for m in self.autoencoder.modules()}:
             if "<locals>" in kind.__qualname__:
                 found |= digests(f"attribute of class {kind.__qualname__}", vars(kind), names)
-        set_generators(before, device)
         return found
 
 
