@@ -202,6 +202,19 @@ def test_what_killed_writers_left_is_removed_after_a_day(small):
     assert not old.exists() and young.exists()
 
 
+def test_checkpoints_that_no_plan_goes_on_from_are_removed(small):
+    plan = small / "plan/one/train.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("{}\n")
+    folder = small / ".aebench/checkpoints"
+    folder.mkdir(parents=True)
+    kept = folder / f"{hashlib.sha256(b'{}' + bytes([10])).hexdigest()[:24]}-1.safetensors"
+    for path in (kept, folder / f"{'0' * 24}-1.safetensors"):
+        path.write_bytes(b"1")
+    assert "checkpoints of no plan" in small.clean("--yes")
+    assert list(folder.iterdir()) == [kept]
+
+
 def unreadable(small):
     (small / "dvc.yaml").write_text("stages: [")
     small.commit()

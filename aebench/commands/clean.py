@@ -96,6 +96,8 @@ def clean(workspace: Workspace, yes: bool) -> None:
     AebenchError, before anything is removed, while a DVC holds the workspace, and for a params.yaml
     that is not right: a run with a typing error would look like one that was removed.
     """
+    from aebench.models.resume import leftovers
+
     check_not_held(workspace)
     params, faults = read_params(workspace)
     if params is None or faults:
@@ -107,6 +109,7 @@ def clean(workspace: Workspace, yes: bool) -> None:
         used, untouched = referred_to(repo)
         found, own = of_removed_runs(workspace, kept, repo, used)
         found.append(Leftover("left by writers that were killed", files=list(parts(workspace))))
+        found.append(Leftover("checkpoints of no plan", files=leftovers(workspace)))
         if not untouched:
             found += unused(repo, used)
         found = [leftover for leftover in found if leftover.files]
