@@ -19,7 +19,7 @@ from types import ModuleType
 
 import psutil
 
-from aebench.errors import AebenchError, Damaged, first_line, is_machine_failure
+from aebench.errors import AebenchError, Damaged, outside
 from aebench.mending import mended
 from aebench.version import warn_of_other_version
 from aebench.waiting import decide
@@ -90,15 +90,12 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception as error:
-        if not is_machine_failure(error) and not isinstance(error, OSError):
+        if (found := outside(error)) is None:
             raise
-        whose = "the machine failed, not the model: " if is_machine_failure(error) else ""
-        what = f"{type(error).__name__}: {first_line(error)}"
-        print(
-            f"aebench: error: {verb}: {whose}{what}; "
-            "nothing was written, mend it and run `dvc repro` again",
-            file=sys.stderr,
-        )
+        what, fix = found
+        again = "dvc repro" if verb in STAGES else f"aebench {verb}"
+        words = f"{what}; nothing was written; {fix}, and run `{again}` again"
+        print(f"aebench: error: {verb}: {words}", file=sys.stderr)
         return 1
     return 0
 

@@ -2,35 +2,98 @@
 
 import difflib
 import errno
+import os
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-# Of torch's RuntimeErrors, in lower case.
-MACHINE_TEXTS = (
-    "allocate memory",
-    "out of memory",
-    "not enough memory",
-    "bad_alloc",
-    "cuda error",
-    "cudnn error",
-    "cublas_status",
-    "can't start new thread",
-    "no space left",
-)
 LIBRARIES = str(Path(__file__).parent), sysconfig.get_path("stdlib")
-# Disk, memory, or what the system has of processes and open files is at its end, or broken.
-MACHINE_ERRORS = {
-    errno.EAGAIN,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENOSPC,
+
+
+class Breakdown(NamedTuple):
+    """One way in which a machine fails: how it is known, and what the user can do.
+
+    `numbers`: names in `errno`; `words`: in lower case, beside the system's words for the numbers.
+    """
+
+    fix: str
+    numbers: tuple[str, ...]
+    words: tuple[str, ...] = ()
+
+
+BREAKDOWNS = (
+    Breakdown(
+        "look at the GPU (nvidia-smi)",
+        (),
+        (
+            *("cuda error", "cuda driver", "cudnn error", "cudnn_status", "cublas_status"),
+            *("cusolver_status", "cufft_status", "hip error", "nccl error", "nccl operation"),
+            "no cuda gpus are available",
+            "unable to find an engine to execute",
+        ),
+    ),
+    Breakdown(
+        "free some memory, or have the run need less (train.batch_size, latent)",
+        ("ENOMEM",),
+        (
+            *("out of memory", "not enough memory", "allocate memory", "unable to allocate"),
+            *("bad_alloc", "failed to map segment", "bus error", "out of shared memory"),
+        ),
+    ),
+    Breakdown(
+        "make room there, or raise the limit of it (quota, `ulimit -f`)",
+        ("ENOSPC", "EDQUOT", "EFBIG"),
+        (" requested and ", "disk is full"),  # numpy's; SQLite's
+    ),
+    Breakdown(
+        "raise the limit of open files (`ulimit -n`)",
+        ("EMFILE", "ENFILE"),
+        ("0 items of ancdata",),  # torch's, of a file that a worker hands over
+    ),
+    Breakdown(
+        "end other processes, or raise their limit (`ulimit -u`)",
+        ("EAGAIN",),
+        ("can't start new thread",),
+    ),
+    Breakdown(
+        "mend that disk, or how it is mounted",
+        (
+            *("EIO", "EREMOTEIO", "EROFS", "ENODEV", "ENXIO", "ENOMEDIUM", "EBADMSG", "EUCLEAN"),
+            *("ESTALE", "ENOTCONN", "ENOLCK"),
+        ),
+        ("disk i/o error",),
+    ),
+    Breakdown(
+        "look at what ended it (dmesg tells where memory was short)",
+        (),
+        (
+            *("killed by signal", "terminated with signal", "killed signal", "died with <signals."),
+            *("exited unexpectedly", "was unexpectedly terminated", "was terminated abruptly"),
+        ),
+    ),
+    Breakdown(
+        "look at the network",
+        (
+            *("ETIMEDOUT", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ENETDOWN"),
+            *("ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENOBUFS"),
+        ),
+        ("timed out", "name resolution", "name or service not known", "http error 50"),
+    ),
+)
+NUMBERS = {
+    getattr(errno, name): kind
+    for kind in BREAKDOWNS
+    for name in kind.numbers
+    if hasattr(errno, name)
 }
+WORDS = {
+    **{words: kind for kind in BREAKDOWNS for words in kind.words},
+    **{os.strerror(number).lower(): kind for number, kind in NUMBERS.items()},
+}
+MEMORY = NUMBERS[errno.ENOMEM]
+LONGEST_TEXT = 1000  # characters of another's text that are shown
 
 
 class AebenchError(Exception):
@@ -65,28 +128,78 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def is_machine_failure(error: BaseException) -> bool:
-    """Whether the machine failed, neither the model nor the user: memory, disk, a GPU.
+    """Whether the machine failed, neither the model nor the user: see `breakdown`."""
+    return breakdown(error) is not None
 
-    They are plain RuntimeErrors in torch, known only by their texts. A GPU's device-side assert is
-    the model's: an index out of range.
+
+def breakdown(error: BaseException) -> tuple[BaseException, Breakdown] | None:
+    """Which error was the machine's, and of which kind; None where none was.
+
+    It may be the cause of the one that was raised, or what a plug-in made another of, or lie in a
+    group. A `MemoryError` is always the machine's, whatever was asked for: a larger one has it. A
+    RecursionError is the model's, and so is a GPU's device-side assert: an index out of range.
     """
-    if isinstance(error, RuntimeError):
-        text = str(error).lower()
-        if "device-side assert" in text:
-            return False
-        return any(words in text for words in MACHINE_TEXTS)
-    if isinstance(error, OSError):  # numpy's, of a full disk, has no number
-        return error.errno in MACHINE_ERRORS or " requested and " in str(error)
-    return isinstance(error, MemoryError)
+    found = list(related(error))
+    if any("device-side assert" in text_of(one).lower() for one in found):
+        return None
+    return next(((one, kind) for one in found if (kind := kind_of(one))), None)
+
+
+def related(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from or while handling, and what lies in a group; each once."""
+    left, seen = [error], set[int]()
+    while left:
+        one = left.pop(0)
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            left += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+            left += [other for other in (one.__cause__, one.__context__) if other]
+
+
+def kind_of(error: BaseException) -> Breakdown | None:
+    """By its type or number; by its words where a library has no more to tell by.
+
+    Those of the built-in types, such as ValueError, and of the plug-ins' own are their authors'.
+    """
+    if isinstance(error, MemoryError):
+        return MEMORY
+    if isinstance(error, OSError) and error.errno in NUMBERS:
+        return NUMBERS[error.errno]
+    kind = type(error)
+    library = not kind.__module__.startswith(("builtins", "aebench"))
+    named = isinstance(error, OSError) and error.strerror is not None and not library
+    if named or not (library or isinstance(error, RuntimeError | OSError | ImportError)):
+        return None
+    text = text_of(error).lower()
+    return next((kind for words, kind in WORDS.items() if words in text), None)
+
+
+def outside(error: BaseException) -> tuple[str, str] | None:
+    """What failed outside aebench, in a line, and what to do; None where it is aebench's bug."""
+    where = author_line(error)
+    if broken := breakdown(error):
+        one, kind = broken
+        told = f"the machine failed, not the model: {named(one)}{author_line(one) or where}"
+        return told, kind.fix
+    if isinstance(error, ImportError):
+        return f"{named(error)}{where}", "mend the installation (pip install aebench)"
+    if isinstance(error, OSError):
+        fix = "let this user write there" if isinstance(error, PermissionError) else "mend it"
+        return f"{named(error)}{where}", fix
+    return None
 
 
 def failure_reason(error: BaseException) -> str:
     """The one-line reason of a failed row. What is not the model's failure is raised again.
 
-    That is one of the machine, and a file that aebench itself could not use.
+    That is one of the machine, Ctrl-C, and a file or module that aebench itself could not use.
     """
+    for one in related(error):
+        if isinstance(one, KeyboardInterrupt):  # whatever the model made of it
+            raise one
     where = author_line(error)
-    ours = isinstance(error, OSError | AebenchError) and not where
+    ours = isinstance(error, OSError | ImportError | AebenchError) and not where
     if ours or is_machine_failure(error):
         raise error
     if isinstance(error, Refused):
@@ -94,8 +207,15 @@ def failure_reason(error: BaseException) -> str:
     if isinstance(error, Failure):
         return first_line(error)
     if not isinstance(error, Exception):  # SystemExit, CancelledError
-        return f"ended the process: {error!r}{where}"
-    return f"{type(error).__name__}: {first_line(error)}{where}"
+        return f"ended the process: {type(error).__name__}({first_line(error)}){where}"
+    file = next((one for one in related(error) if isinstance(one, OSError) and one.filename), error)
+    cause = "" if file is error else f", after {named(file)}"
+    return f"{named(error)}{where}{cause}"
+
+
+def named(error: BaseException) -> str:
+    """Its type and the first line of its text."""
+    return f"{one_line(type(error).__name__)}: {first_line(error)}"
 
 
 def author_line(error: BaseException) -> str:
@@ -103,18 +223,43 @@ def author_line(error: BaseException) -> str:
 
     It tells more than the line inside torch that it called.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not is_library(frame.filename)]
-    return f" ({own[-1].filename.rpartition('/')[2]}:{own[-1].lineno})" if own else ""
+    frames = traceback.walk_tb(error.__traceback__)
+    own = [
+        (f.f_code.co_filename, line) for f, line in frames if not is_library(f.f_code.co_filename)
+    ]
+    return f" ({one_line(own[-1][0].rpartition('/')[2])}:{own[-1][1]})" if own else ""
 
 
 def is_library(file: str) -> bool:
     """Whether the source is Python's, aebench's or an installed package's."""
     path = Path(file)
     inside = any(path.is_relative_to(place) for place in LIBRARIES)
-    return inside or "site-packages" in path.parts or file.startswith("<")  # <frozen os>
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    return inside or installed or file.startswith("<")  # <frozen os>
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the error's text, or `no message`."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    """The first line of the error's text, or `no message`.
+
+    The last one where torch hands on what a worker of its raised: before it comes the traceback.
+    """
+    lines = [line for line in text_of(error).splitlines() if line.strip()]
+    if not lines:
+        return "no message"
+    worker = lines[0].startswith("Caught ") and "Original Traceback" in "".join(lines[1:2])
+    return one_line(lines[-1 if worker else 0])
+
+
+def text_of(error: BaseException) -> str:
+    """Its text; empty where its own code cannot tell it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def one_line(text: str) -> str:
+    """The text on one line of bounded length that every terminal and file can hold."""
+    flat = " ".join(text[: 2 * LONGEST_TEXT].split())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat[:LONGEST_TEXT])
+    return shown if len(flat) <= LONGEST_TEXT else f"{shown} ..."

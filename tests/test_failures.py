@@ -2,17 +2,22 @@
 
 import errno
 import json
+import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
+from email.message import Message
+from urllib.error import HTTPError, URLError
 
 import psutil
 import pytest
 from conftest import LIGHT
 
-from aebench.errors import is_machine_failure
+from aebench.errors import Failure, is_machine_failure, outside
 
 BROKEN = """\
 import os, time
@@ -121,23 +126,100 @@ def test_failure_of_the_machine_is_not_a_result(broken, fault):
     assert not list(workspace.folder.glob(f"r*s/{fault}/0/*"))
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-        (RuntimeError("can't start new thread"), True),
-        (MemoryError(), True),
-        (OSError(errno.ENOSPC, "No space left on device"), True),
-        (OSError(errno.EMFILE, "Too many open files"), True),
-        (OSError("360 requested and 0 written"), True),  # numpy's, of a full disk
-        (FileNotFoundError(errno.ENOENT, "No such file or directory"), False),
-        (PermissionError(errno.EACCES, "Permission denied"), False),
-        (OSError("image file is truncated"), False),
-        (TimeoutError(), False),
-    ],
-)
-def test_only_memory_disk_and_gpu_are_failures_of_the_machine(error, expected):
-    assert is_machine_failure(error) == expected
+def number(name, *more):
+    return OSError(getattr(errno, name), os.strerror(getattr(errno, name)), *more)
+
+
+def wrapped(error):
+    """What `except` makes of it: the chain is kept even where nothing shows it."""
+    try:
+        try:
+            raise error
+        except Exception:
+            raise ValueError("no data") from None
+    except ValueError as outer:
+        return outer
+
+
+MACHINES = [
+    (RuntimeError("CUDA error: unspecified launch failure"), "GPU"),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), "GPU"),
+    (RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:219, unhandled cuda error"), "GPU"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory"),
+    (
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        "memory",
+    ),
+    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is pos"), "memory"),
+    (RuntimeError("unable to mmap 4096 bytes from file: Cannot allocate memory (12)"), "memory"),
+    (RuntimeError("std::bad_alloc"), "memory"),
+    (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
+    (MemoryError(), "memory"),
+    (MemoryError("Unable to allocate 9.09 TiB for an array with shape"), "memory"),
+    (number("ENOSPC"), "room"),
+    (number("EDQUOT"), "room"),
+    (OSError("360 requested and 0 written"), "room"),  # numpy's, of a full disk
+    (RuntimeError("unable to write to file </torch_7>: No space left on device (28)"), "room"),
+    (
+        type("SafetensorError", (Exception,), {"__module__": "safetensors_rust"})(
+            'Error while serializing: IoError(Os { code: 28, message: "No space left on device" })'
+        ),
+        "room",
+    ),
+    (
+        OSError(
+            "Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+            "last):\nOSError: [Errno 28] No space left on device"
+        ),
+        "room",
+    ),
+    (number("EMFILE"), "ulimit -n"),
+    (RuntimeError("received 0 items of ancdata"), "ulimit -n"),
+    (RuntimeError("Too many open files. Communication with the workers is no longer"), "ulimit -n"),
+    (number("EAGAIN"), "ulimit -u"),
+    (RuntimeError("can't start new thread"), "ulimit -u"),
+    (number("EIO"), "disk"),
+    (number("EROFS", "/x"), "disk"),
+    (number("ESTALE"), "disk"),
+    (number("ENXIO"), "disk"),
+    (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "dmesg"),
+    (subprocess.CalledProcessError(-9, ["convert"]), "dmesg"),
+    (BrokenProcessPool("A process in the process pool was terminated abruptly while"), "dmesg"),
+    (number("ETIMEDOUT"), "network"),
+    (URLError(socket.gaierror(-3, "Temporary failure in name resolution")), "network"),
+    (HTTPError("http://x", 503, "Service Unavailable", Message(), None), "network"),
+    (ExceptionGroup("both", [ValueError("1"), ExceptionGroup("", [number("EIO")])]), "disk"),
+    (wrapped(number("ENOSPC")), "room"),
+    (wrapped(wrapped(MemoryError())), "memory"),
+]
+MODELS = [
+    RuntimeError("CUDA error: device-side assert triggered"),
+    wrapped(RuntimeError("CUDA error: device-side assert triggered")),
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    RecursionError("maximum recursion depth exceeded"),
+    ValueError("the code is out of memory slots"),
+    Failure("no space left on device"),
+    number("ENOENT", "/x"),
+    number("EACCES", "/x"),
+    number("EPIPE"),
+    OSError("image file is truncated"),
+    HTTPError("http://x", 404, "Not Found", Message(), None),
+    TimeoutError(),
+    ModuleNotFoundError("No module named 'timm'"),
+    ExceptionGroup("both", [ValueError("1"), KeyError("2")]),
+]
+
+
+@pytest.mark.parametrize(("error", "fix"), MACHINES)
+def test_what_the_machine_does_is_told_by_what_failed(error, fix):
+    assert is_machine_failure(error)
+    line, told = outside(error)
+    assert fix in told and line.startswith("the machine failed, not the model: ")
+
+
+@pytest.mark.parametrize("error", MODELS)
+def test_what_else_a_model_raises_is_its_own(error):
+    assert not is_machine_failure(error)
 
 
 @pytest.mark.parametrize("verb", ["plan", "prepare", "train", "encode", "knn", "report"])
