@@ -30,12 +30,13 @@ class Usage:
     """Seconds on the clock, of CPU in all threads, and in which these waited for a core.
 
     `others_seconds`: of CPU in all other processes of the machine; `involuntary_switches`: how
-    often a thread lost its core. None where the system does not tell: Linux tells all.
+    often a thread lost its core. None where the system does not tell: Linux tells all, unless a
+    container has no /proc.
     """
 
     seconds: float
     cpu_seconds: float
-    others_seconds: float
+    others_seconds: float | None
     waited_seconds: float | None
     involuntary_switches: int | None
 
@@ -43,7 +44,7 @@ class Usage:
         return Usage(
             self.seconds + other.seconds,
             self.cpu_seconds + other.cpu_seconds,
-            self.others_seconds + other.others_seconds,
+            add(self.others_seconds, other.others_seconds),
             add(self.waited_seconds, other.waited_seconds),
             add(self.involuntary_switches, other.involuntary_switches),
         )
@@ -56,16 +57,17 @@ class Usage:
         return self.waited_seconds / max(self.waited_seconds + self.cpu_seconds, 1e-9)
 
     @property
-    def others_share(self) -> float:
+    def others_share(self) -> float | None:
         """What other processes took of all cores."""
+        if self.others_seconds is None:
+            return None
         return max(0.0, self.others_seconds - TICKS) / max(self.seconds * CORES, 1e-9)
 
     @property
     def contended(self) -> bool | None:
         """Whether others had the cores that it waited for; None where the system does not tell."""
-        if self.waited_share is None:
-            return None
-        return min(self.waited_share, self.others_share) > CONTENDED
+        waited, others = self.waited_share, self.others_share
+        return None if waited is None or others is None else min(waited, others) > CONTENDED
 
 
 NOTHING = Usage(0.0, 0.0, 0.0, 0.0, 0)
@@ -90,12 +92,11 @@ class Stopwatch:
         """What was used since the start."""
         seconds = time.perf_counter() - self.start
         cpu = time.process_time() - self.cpu
-        others = busy() - self.busy - cpu
+        others = less(less(busy(), self.busy), cpu)
         now = waited()
         # Of a thread that has ended meanwhile nothing is known; those of the libraries stay.
         delay = sum(w - self.waited.get(task, 0) for task, w in now.items()) / 1e9 if now else None
-        count = switches()
-        preempted = None if count is None or self.switches is None else count - self.switches
+        preempted = less(switches(), self.switches)
         return self.before + Usage(seconds, cpu, others, delay, preempted)
 
 
@@ -110,9 +111,12 @@ def waited() -> dict[str, int]:
     return found
 
 
-def busy() -> float:
+def busy() -> float | None:
     """CPU seconds of all processes of the machine, and what its host kept from it."""
-    found = psutil.cpu_times()
+    try:
+        found = psutil.cpu_times()
+    except OSError:
+        return None
     names = "user", "nice", "system", "irq", "softirq", "steal"
     return sum(getattr(found, name, 0.0) for name in names)
 
@@ -125,6 +129,19 @@ def switches() -> int | None:
 def add(one: Any, other: Any) -> Any:
     """The sum; None if one is not known."""
     return None if one is None or other is None else one + other
+
+
+def load_average() -> float | None:
+    """Of the last minute."""
+    try:
+        return psutil.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def less(one: Any, other: Any) -> Any:
+    """The difference; None if one is not known."""
+    return None if one is None or other is None else one - other
 
 
 def facts(usages: Sequence[Usage]) -> Timing:
@@ -141,6 +158,6 @@ def facts(usages: Sequence[Usage]) -> Timing:
         waited_share=total.waited_share,
         others_share=total.others_share,
         involuntary_switches=total.involuntary_switches,
-        load_average=psutil.getloadavg()[0],
+        load_average=load_average(),
         contended=None if None in marks else 2 * sum(map(bool, marks)) >= len(marks),
     )
