@@ -68,13 +68,13 @@ def imports_torch(arguments: list[str]) -> bool:
 
 def run(arguments: list[str]) -> int:
     """0; 1 for an error, which is told in a line; 130 after Ctrl-C."""
-    parsed = vars(parser(arguments).parse_args(arguments))
-    verb = parsed.pop("verb")
-    workspace = Workspace()
-    # Of DVC's many stages the first one says it.
-    if verb in STAGES and (verb == STAGES[0] or "DVC_STAGE" not in os.environ):
-        warn_of_other_version(workspace)
+    verb, workspace = arguments[0] if arguments else "", Workspace()
     try:
+        parsed = vars(parser(arguments).parse_args(arguments))
+        verb = parsed.pop("verb")
+        # Of DVC's many stages the first one says it.
+        if verb in STAGES and (verb == STAGES[0] or "DVC_STAGE" not in os.environ):
+            warn_of_other_version(workspace)
         getattr(module_of(verb), function_name(verb))(workspace, **parsed)
         sys.stdout.flush()  # a closed pipe shows here, not after the end
     except Damaged as error:

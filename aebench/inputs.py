@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from aebench.errors import AebenchError, Damaged, first_line
+from aebench.errors import AebenchError, Damaged, first_line, is_machine_failure
 from aebench.memory import state
 from aebench.workspace import file_hash, sha256
 
@@ -36,7 +36,7 @@ class Inputs:
             if wanted is not None and file_hash(path) != wanted:
                 raise Damaged(path, DAMAGED, fix)
         except OSError as error:
-            raise AebenchError(f"{path}: {words(error)}; {fix}") from None
+            raise AebenchError(f"{path}: {words(error, path)}; {fix}") from None
         self._read[path] = before, wanted
 
     def array(self, path: Path, wanted: str | None, fix: str, mapped: bool = False) -> "np.ndarray":
@@ -51,7 +51,7 @@ class Inputs:
         except AebenchError as error:
             raise Damaged(path, str(error), fix) from None
         except OSError as error:
-            raise AebenchError(f"{path}: {words(error)}; {fix}") from None
+            raise AebenchError(f"{path}: {words(error, path)}; {fix}") from None
 
     def note(self, paths: Iterable[Path]) -> None:
         """Files that are read without a hash of theirs."""
@@ -72,8 +72,11 @@ class Inputs:
                 raise AebenchError(f"{path}: changed while this stage ran; run `dvc repro` again")
 
 
-def words(error: OSError) -> str:
-    """Why a file cannot be read."""
+def words(error: OSError, path: Path) -> str:
+    """Why a file cannot be read. The error itself where the machine failed, and names the file."""
+    if is_machine_failure(error):
+        error.filename = error.filename or str(path)
+        raise error
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     return "not there" if missing else f"not readable ({error.strerror or first_line(error)})"
 
@@ -83,7 +86,7 @@ def content(path: Path, wanted: str | None) -> bytes:
     try:
         found = path.read_bytes()
     except OSError as error:
-        raise AebenchError(f"{path.name} is {words(error)}") from None
+        raise AebenchError(f"{path.name} is {words(error, path)}") from None
     if wanted is not None and sha256(found) != wanted:
         raise Damaged(path, DAMAGED, FIX)
     return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aebench.errors import is_machine_failure
+from aebench.errors import author_line, is_machine_failure
 
 OLD = 24 * 3600.0  # seconds without a further byte after which nobody writes a file any more
 
@@ -29,7 +29,7 @@ class Part(io.BufferedWriter):
         # number may be the same.
         self.path = place.with_name(f".{place.name}.{secrets.token_hex(8)}.part")
         self._digest, self._size = hashlib.sha256(), 0
-        self._file = io.FileIO(self.path, "xb")
+        self._file = io.FileIO(str(self.path), "xb")  # as an error shows it
         super().__init__(self._file)
 
     def write(self, content: Any) -> int:
@@ -135,8 +135,13 @@ def sync(folder: Path) -> None:
 
 
 def say_where(error: BaseException | None, files: Iterable[Path]) -> None:
-    """Let the error of a full disk name the folders: that of an open file names nothing."""
-    if isinstance(error, OSError) and error.filename is None and is_machine_failure(error):
+    """Let the error of a full disk name the folders: that of an open file names nothing.
+
+    Unless a plug-in's line wrote that file, which is then one of its own.
+    """
+    if not isinstance(error, OSError) or error.filename is not None or author_line(error):
+        return
+    if is_machine_failure(error):
         folders = ", ".join(sorted({str(path.parent) for path in files}))
         if error.errno:
             error.filename = folders

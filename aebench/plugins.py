@@ -30,7 +30,14 @@ from typing import Any
 import pluggy
 
 from aebench import hookspecs
-from aebench.errors import AebenchError, Failure, author_line, first_line
+from aebench.errors import (
+    AebenchError,
+    Failure,
+    author_line,
+    first_line,
+    is_machine_failure,
+    outside,
+)
 from aebench.fingerprint import (
     folder_closure,
     import_closure,
@@ -605,6 +612,8 @@ def fault(error: BaseException) -> str:
     """One line on why a plug-in did not load."""
     if isinstance(error, AebenchError):
         return " ".join(str(error).split())
+    if is_machine_failure(error) and (broken := outside(error)):
+        return "; ".join(broken)
     if isinstance(error, pluggy.PluginValidationError):
         hooks = ", ".join(n for n in vars(hookspecs) if n.startswith("register_"))
         return f"{' '.join(str(error).split())}; hooks: {hooks}"

@@ -10,6 +10,8 @@ from typing import Any
 
 import platformdirs
 
+from aebench.errors import AebenchError
+
 STAGES = ("plan", "prepare", "train", "encode", "knn", "report")
 PER_RUN = ("train", "encode", "knn")  # those of each run and seed
 
@@ -78,10 +80,15 @@ def data_root() -> Path:
     """`$AEBENCH_DATA`, else `aebench` in the user's cache folder: absolute, and perhaps not there.
 
     `~` is the home folder, as shells do not replace it in `.env` files and between quotes; a
-    relative path is one in the workspace, where every stage runs.
+    relative path is one in the workspace, where every stage runs. AebenchError without a home.
     """
-    path = os.environ.get("AEBENCH_DATA") or platformdirs.user_cache_dir("aebench")
-    return Path(os.path.expanduser(path)).absolute()
+    try:
+        path = Path(os.environ.get("AEBENCH_DATA") or platformdirs.user_cache_dir("aebench"))
+        return path.expanduser().absolute()
+    except RuntimeError:  # a user without an entry, as in a container
+        raise AebenchError(
+            "there is no home folder to keep data sets in; set AEBENCH_DATA to an absolute path"
+        ) from None
 
 
 def json_bytes(content: Any) -> bytes:
