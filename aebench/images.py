@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aebench.errors import AebenchError
+from aebench.errors import AebenchError, is_machine_failure
 from aebench.folders import printable
 from aebench.progress import bar
 
@@ -63,6 +63,8 @@ def decode(path: str, bits: int = 16) -> Decoded:
             "remove it"
         ) from None
     except Exception as error:  # Pillow's decoders raise many kinds
+        if is_machine_failure(error):
+            raise
         raise AebenchError(
             f"{name}: not a whole image ({' '.join(str(error).split())}); replace or remove it"
         ) from None

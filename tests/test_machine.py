@@ -1,0 +1,190 @@
+"""Machines that lack or limit something: each stage works, or says in a line what failed."""
+
+import json
+import os
+import sys
+
+import pytest
+from conftest import LIGHT
+
+STAGES = ("plan", "prepare", "train", "encode", "knn", "report")
+ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
+linux = pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+
+
+def command(verb):
+    return "aebench", verb, *(("one", "0") if verb in ("train", "encode", "knn") else ())
+
+
+def run_until(workspace, verb):
+    for earlier in STAGES[: STAGES.index(verb)]:
+        workspace.run(*command(earlier))
+
+
+PLACES = ("build", "encoder", "decoder", "loss", "optimize", "fit")
+FAULTY = """\
+import os
+from torch import nn
+from aebench import hookimpl
+
+def missing():
+    open("nowhere")
+
+def full():
+    with open("/dev/full", "wb", 0) as file:
+        file.write(b"x")
+
+def hidden():
+    try:
+        full()
+    except OSError:
+        raise ValueError("no data") from None
+
+def memory():
+    bytearray(1 << 62)
+
+def odd():
+    class Odd(Exception):
+        def __str__(self):
+            raise TypeError
+    raise Odd
+
+def text():
+    raise ValueError("\\ud800\\x1b[31m\\0" + "long " * 100_000)
+
+def deep():
+    deep()
+
+class Faulty(nn.Module):
+    def __init__(self, shape, latent, place, what):
+        super().__init__()
+        self.place, self.what = place, globals()[what]
+        self.there("build")
+        pixels = shape[0] * shape[1] * shape[2]
+        outer = self
+        class Encoder(nn.Sequential):
+            def forward(self, images):
+                outer.there("encoder")
+                return super().forward(images)
+        class Decoder(nn.Sequential):
+            def forward(self, codes):
+                outer.there("decoder")
+                return super().forward(codes)
+        self.encoder = Encoder(nn.Flatten(), nn.Linear(pixels, latent))
+        self.decoder = Decoder(nn.Linear(latent, pixels), nn.Unflatten(1, shape))
+
+    def there(self, place):
+        if place == self.place:
+            self.what()
+
+class Loss(Faulty):
+    def loss(self, images):
+        self.there("loss")
+        return (self.decoder(self.encoder(images)) - images).square().mean()
+
+class Optimize(Faulty):
+    def optimize(self, batches):
+        self.there("optimize")
+        yield 0
+
+class Fit(Faulty):
+    def fit(self, images):
+        self.there("fit")
+
+def build(shape, latent, place="", what="missing"):
+    return {"optimize": Optimize, "fit": Fit}.get(place, Loss)(shape, latent, place, what)
+
+@hookimpl
+def register_models(register):
+    register("faulty", build)
+"""
+
+
+@linux
+def test_what_fails_in_a_models_code_is_told_by_what_failed(light):
+    (light / "plugins/faulty.py").write_text(FAULTY)
+    kinds = {
+        "missing": "failed: FileNotFoundError: [Errno 2] No such file or directory: 'nowhere' "
+        "(faulty.py:6)",
+        "odd": "failed: Odd: no message (faulty.py:25)",
+        "text": r"failed: ValueError: \ud800\x1b[31m\x00long long ",
+        "deep": "failed: RecursionError: maximum recursion depth exceeded",
+    }
+    machines = {
+        "full": "OSError: [Errno 28] No space left on device (faulty.py:10); nothing was written; "
+        "make room there",
+        "hidden": "OSError: [Errno 28] No space left on device (faulty.py:10); nothing was",
+        "memory": "MemoryError: no message (faulty.py:19); nothing was written; free some memory",
+    }
+    own, *others = PLACES
+    cases = [(own, what) for what in (*kinds, *machines)]
+    cases += [(place, what) for place in others for what in ("missing", "full")]
+    light.params(
+        runs={
+            f"{place}-{what}": {"model": "faulty", "latent": 4, "place": place, "what": what}
+            for place, what in cases
+        }
+    )
+    light.run("aebench", "plan")
+    light.run("aebench", "prepare")
+    for place, what in cases:
+        run = f"{place}-{what}"
+        done = light.run("aebench", "train", run, "0", ok=what in kinds)
+        written = light / f"results/{run}/0/train.json"
+        if what in kinds:
+            status = json.loads(written.read_bytes())["status"]
+            assert status.startswith(kinds[what]) and len(status) < 1100 and status.isprintable()
+        else:
+            start = "aebench: error: train: the machine failed, not the model: "
+            assert done.stderr.startswith(start + machines[what]), done.stderr
+            assert done.stderr.count("\n") == 1 and not written.exists()
+
+
+def test_interrupted_model_is_no_row_whatever_it_makes_of_it(light):
+    text = LIGHT.replace("    from torch import nn\n", TURNED)
+    assert text != LIGHT
+    (light / "plugins/light.py").write_text(text)
+    run_until(light, "train")
+    assert light.run(*command("train"), ok=False).returncode == 130
+    assert not (light / "results/one/0/train.json").exists()
+
+
+TURNED = """\
+    from torch import nn
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise RuntimeError("stopped") from None
+"""
+
+
+def test_data_set_that_the_machine_does_not_let_be_loaded(light):
+    plugin = (light / "plugins/digits.py").read_text()
+    body = "    with open('/dev/full', 'wb', 0) as file:\n        file.write(b'x')\n"
+    start = plugin.index("def load(")
+    place = plugin.index("\n", start) + 1
+    (light / "plugins/digits.py").write_text(plugin[:place] + body + plugin[place:])
+    light.run("aebench", "plan")
+    done = light.run("aebench", "prepare", ok=False)
+    assert done.stderr.startswith("aebench: error: prepare: the machine failed, not the model: ")
+    assert "(digits.py:" in done.stderr and "make room there" in done.stderr
+
+
+def test_plugin_that_the_machine_does_not_let_be_imported(light):
+    (light / "plugins/light.py").write_text("bytearray(1 << 62)\n" + LIGHT)
+    done = light.run("aebench", "plan", ok=False)
+    told = (
+        "not loaded: plugins/light.py: the machine failed, not the model: MemoryError: no message"
+    )
+    assert f"{told} (light.py:1); free some memory" in done.stderr
+
+
+@linux
+def test_installation_that_cannot_be_loaded_is_a_line(light, monkeypatch):
+    run_until(light, "knn")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.delitem(sys.modules, "aebench.evaluation.search", raising=False)
+    monkeypatch.delitem(sys.modules, "aebench.evaluation.panel", raising=False)
+    done = light.run(*command("knn"), ok=False)
+    assert done.stderr.startswith("aebench: error: knn: ModuleNotFoundError: ")
+    assert "mend the installation" in done.stderr and done.stderr.count("\n") == 1
