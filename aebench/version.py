@@ -36,7 +36,7 @@ def read_record(root: Path) -> Record | None:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AebenchError(f"{path}: {error}; {mend(path)}") from None
     match content:
         case {"format": int(found)} if found > FORMAT:

@@ -65,7 +65,7 @@ class Record(Part):
             for version in range(found, cls.FORMAT):
                 content = cls.upgraded(content, version, path)
             return cls.model_validate(content | {"format": cls.FORMAT})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Damaged(path, fault(error), f"run `{made_by}` again") from None
 
     @classmethod
