@@ -8,6 +8,7 @@ import pytest
 from conftest import LIGHT, ROOT, SMALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import ODD, changed_bytes, changed_params, entries, text_of, tree
 
 from aebench.errors import AebenchError
 from aebench.params import NAME, STAND_IN, read_params
@@ -15,38 +16,6 @@ from aebench.schema import Params, Recipe
 from aebench.workspace import Workspace
 
 ONE = SMALL[: SMALL.index("runs:")] + "runs:\n  one:\n    model: light\n"
-# Values and keys as they stand in the file, none of them a common one.
-ODD = [
-    *("true", "null", "~", "1e3", "1", "-1", "007", "1_000", "0x1F", "0b1", "1:30", "1e400"),
-    *(".nan", "-.inf", "2020-01-01", "2020-13-45", "2020-01-01T10:00:00+99:00", "on", "=", "<<"),
-    *('""', '"\\0"', '"a\\nb"', '"\\e[31m"', '"\\ud800"', '"\\u2028"', '"\\UFFFFFFFF"', '"\ufeff"'),
-    *("9" * 5000, "0x" + "f" * 5000, "a" * 5000, "'" + "a b" * 5000 + "'", "ä", "é" * 200),
-    *("!!set {a, b}", "!!binary aGk=", "!!binary '*'", "!!timestamp foo", "!!bool maybe"),
-    *("!!int ''", "!!float x", "!!omap [a: 1]", "!!pairs [a: 1]", "!!str 5", "!!null x", "!foo x"),
-    *("!!python/object/apply:os.system [echo]", "!!python/name:os.system x", "!!merge x"),
-    *("[]", "{}", "[[]]", "{a: {b: [1]}}", "{1: 2}", "{null: 1}", "{true: 1}", "{[1, 2]: 3}"),
-    *(
-        "{{a: 1}: 2}",
-        "{[[1], 2]: 3}",
-        "{? [0xf] : 1}",
-        "{2020-01-01: 1}",
-        '{"a\\nb": 1}',
-        "{'': 1}",
-    ),
-    *("&a [*a]", "&a {b: *a}", "&a {<<: *a}", "&a {*a : 1}", "*nowhere", "&a 1", "{<<: 1}"),
-    *("[" * 500, "[" * 500 + "]" * 500, "{a: " * 500 + "1" + "}" * 500, "- " * 500 + "1"),
-    *(
-        "[" * 40 + "]" * 40,
-        "[" + "1, " * 10_100 + "1]",
-        "\n...\n---\na: 1",
-        "\n--- 2",
-        "\0",
-        "\x85",
-    ),
-    "[&a [1,1,1,1,1,1,1,1], "
-    + ", ".join(f"&{chr(c)} [*{chr(c - 1)},*{chr(c - 1)},*{chr(c - 1)}]" for c in range(98, 122))
-    + "]",
-]
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 values = st.recursive(
     scalars,
@@ -81,44 +50,6 @@ derandomized = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-
-
-def tree():
-    """params.yaml as nested lists of (key, text or list)."""
-    train = ("epochs", "batch_size", "learning_rate", "muon_learning_rate", "weight_decay")
-    run = [["model", "light"], ["latent", "3"]]
-    return [
-        ["dataset", "digits"],
-        ["image_size", "null"],
-        ["channels", "null"],
-        ["latent", "32"],
-        ["depth", "3"],
-        ["seeds", "[0, 1]"],
-        ["train", [*([key, "1"] for key in train), ["horizontal_flip", "true"]]],
-        ["knn", [["k", "10"], ["metric", "l2"], ["backend", "faiss"]]],
-        [
-            "runs",
-            [["one", [*run, ["train", [["epochs", "0"]]], ["knn", [["k", "5"]]]]], ["two", run]],
-        ],
-    ]
-
-
-def entries(node):
-    """(list, index) of each key at each level."""
-    for index, (_, value) in enumerate(node):
-        yield node, index
-        if isinstance(value, list):
-            yield from entries(value)
-
-
-def text_of(node, indent=""):
-    lines = (
-        f"{indent}{key}:\n{text_of(value, indent + '  ')}"
-        if isinstance(value, list)
-        else f"{indent}{key}: {value}\n"
-        for key, value in node
-    )
-    return "".join(lines)
 
 
 @st.composite
@@ -225,19 +156,13 @@ def test_500_mutations_of_the_bytes(workspace):
     draw = random.Random(0)
     good = (ROOT / "params.yaml").read_bytes()
     for _ in range(500):
-        data = bytearray(good)
-        for _ in range(draw.randint(1, 4)):
-            at = draw.randrange(len(data))
-            match draw.randrange(4):
-                case 0:
-                    data[at] ^= 1 << draw.randrange(8)
-                case 1:
-                    del data[at : at + draw.randint(1, 30)]
-                case 2:
-                    data[at:at] = bytes([draw.choice(b"\n\t :-[]{}&*!#'\"%@`|>?,~\0\xff")])
-                case 3:
-                    data[at:at] = data[draw.randrange(len(data)) :][: draw.randint(1, 30)]
-        checked(workspace, bytes(data))
+        checked(workspace, changed_bytes(good, draw))
+
+
+def test_100_mutations_of_a_value_or_key(workspace):
+    draw = random.Random(0)
+    for _ in range(100):
+        checked(workspace, changed_params(draw))
 
 
 @pytest.mark.parametrize("name", ["true", "1e3", "null", "1", "2020-01-01", "2020-13-45", "0x10"])
