@@ -1,14 +1,24 @@
 """Machines that lack or limit something: each stage works, or says in a line what failed."""
 
+import contextlib
+import itertools
 import json
 import os
+import resource
+import shutil
+import subprocess
 import sys
+import time
+from functools import partial
+from unittest.mock import Mock
 
+import psutil
 import pytest
 from conftest import LIGHT
 
+from aebench import timing
+
 STAGES = ("plan", "prepare", "train", "encode", "knn", "report")
-ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
 linux = pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 
 
@@ -188,3 +198,123 @@ def test_installation_that_cannot_be_loaded_is_a_line(light, monkeypatch):
     done = light.run(*command("knn"), ok=False)
     assert done.stderr.startswith("aebench: error: knn: ModuleNotFoundError: ")
     assert "mend the installation" in done.stderr and done.stderr.count("\n") == 1
+
+
+@linux
+@pytest.mark.parametrize("verb", STAGES[2:5])
+def test_no_proc(light, verb, monkeypatch, tmp_path):
+    run_until(light, verb)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(timing, "TASKS", tmp_path / "nowhere")
+    monkeypatch.setattr(psutil, "getloadavg", Mock(side_effect=FileNotFoundError))
+    light.run(*command(verb))
+    found = json.loads((light / f"results/one/0/{verb}.json").read_bytes())["timing"]
+    unknown = "waited_share", "others_share", "load_average", "contended"
+    assert [found[name] for name in unknown] == [None] * 4 and found["cpu_seconds"] > 0
+
+
+@pytest.mark.parametrize("given", [None, "~/data"])
+def test_no_home(light, given, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "AEBENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+        light.env.pop(name, None)
+    monkeypatch.setattr("pwd.getpwuid", Mock(side_effect=KeyError))
+    light.env |= {"AEBENCH_DATA": given} if given else {}
+    done = light.run("aebench", "plan", ok=False)
+    words = "there is no home folder to keep data sets in; set AEBENCH_DATA to an absolute path"
+    assert done.stderr.splitlines()[0] == f"aebench: error: {words}"
+    light.env["AEBENCH_DATA"] = str(light.folder / "data")
+    light.run("aebench", "plan")
+
+
+def test_clock_that_goes_back(light, monkeypatch):
+    """Durations are of another clock; what the files say of their age decides nothing."""
+    times = itertools.count(2_000_000_000, -40_000_000)
+    monkeypatch.setattr("time.time", lambda: float(next(times)))
+    run_until(light, "encode")
+    found = json.loads((light / "results/one/0/train.json").read_bytes())
+    assert 0 < found["train_seconds"] < found["provenance"]["stage_seconds"] < 100
+    future = time.time_ns() + 10**18
+    for path in (light / "plan").rglob("*.json"):
+        os.utime(path, ns=(future, future))
+    for verb in STAGES[3:]:
+        light.run(*command(verb))
+    assert light.rows()["one"]["status"] == "ok"
+
+
+@contextlib.contextmanager
+def small(folder):
+    """A tmpfs without a free byte in place of the folder, with its content."""
+    kept = folder.parent.with_name(f"kept-{folder.name}")
+    folder.mkdir(exist_ok=True)
+    shutil.copytree(folder, kept, symlinks=True, dirs_exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        shutil.copytree(kept, folder, symlinks=True, dirs_exist_ok=True)
+        with contextlib.suppress(OSError), (folder / "filler").open("wb", 0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield
+    finally:
+        # Lazily: a mapped file is open until its pages are collected.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+WRITTEN = {
+    "plan": ["plan"],
+    "prepare": ["data", "results"],
+    "train": ["runs", "results"],
+    "encode": ["runs", "results"],
+    "knn": ["results"],
+    "report": ["reports"],
+}
+
+
+@pytest.mark.slow
+def test_full_disk_below_each_folder(light):
+    for verb, names in WRITTEN.items():
+        for name in names:
+            before = files(light.folder)
+            with small(light / name):
+                done = light.run(*command(verb), ok=False)
+                assert not list((light / name).rglob("*.part"))
+            line = done.stderr
+            assert line.startswith(f"aebench: error: {verb}: the machine failed, not the model: ")
+            assert "No space left on device: '" in line and f"{name}" in line
+            assert "; make room there" in line and line.count("\n") == 1
+            assert files(light.folder) == before
+        light.run(*command(verb))
+    assert light.rows()["one"]["status"] == "ok"
+
+
+def files(folder):
+    """Each file with its content, without what aebench remembers."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    hidden = ".aebench", ".git"
+    return {p: p.read_bytes() for p in found if not set(hidden) & set(p.parts)}
+
+
+LIMITS = {
+    "plan": ("RLIMIT_NOFILE", 8, "Too many open files: '", "raise the limit of open files"),
+    "train": ("RLIMIT_AS", 1 << 30, "failed to map segment", "free some memory"),
+    "knn": ("RLIMIT_FSIZE", 100, "File too large: '", "make room there"),
+}
+
+
+@pytest.mark.slow
+@linux
+def test_limits(light):
+    for verb in STAGES:
+        if verb in LIMITS:
+            name, value, what, fix = LIMITS[verb]
+            limit = partial(resource.setrlimit, getattr(resource, name), (value, value))
+            before = files(light.folder)
+            done = light.run(*command(verb), ok=False, preexec_fn=limit)
+            line = done.stderr
+            assert line.startswith(f"aebench: error: {verb}: the machine failed, not the model: ")
+            assert what in line and fix in line and line.count("\n") == 1
+            assert files(light.folder) == before
+        light.run(*command(verb))
+    assert light.rows()["one"]["status"] == "ok"
