@@ -3,12 +3,14 @@
 import difflib
 import errno
 import os
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+INSTALLED = set[str]()  # packages that hold plug-ins
 LIBRARIES = str(Path(__file__).parent), sysconfig.get_path("stdlib")
 
 
@@ -231,11 +233,12 @@ def author_line(error: BaseException) -> str:
 
 
 def is_library(file: str) -> bool:
-    """Whether the source is Python's, aebench's or an installed package's."""
-    path = Path(file)
-    inside = any(path.is_relative_to(place) for place in LIBRARIES)
-    installed = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
-    return inside or installed or file.startswith("<")  # <frozen os>
+    """Whether the source is Python's, aebench's or that of a package which is no plug-in."""
+    *_, package = re.split("[/\\\\](?:site|dist)-packages[/\\\\]", file, maxsplit=1)
+    if package != file:
+        return re.split("[./\\\\]", package)[0] not in INSTALLED
+    inside = any(Path(file).is_relative_to(place) for place in LIBRARIES)
+    return inside or file.startswith("<")  # <frozen os>
 
 
 def first_line(error: BaseException) -> str:

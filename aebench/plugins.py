@@ -31,6 +31,7 @@ import pluggy
 
 from aebench import hookspecs
 from aebench.errors import (
+    INSTALLED,
     AebenchError,
     Failure,
     author_line,
@@ -446,6 +447,7 @@ def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
     """A module of an installed package, named by an entry point."""
     package = entry.module.split(".")[0]
     owner = entry.dist.name if entry.dist else package
+    INSTALLED.add(package)
 
     def sources() -> tuple[set[Path], Path]:
         with harmless(importing=True):  # it runs the package's `__init__`

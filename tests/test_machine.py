@@ -318,3 +318,20 @@ def test_limits(light):
             assert files(light.folder) == before
         light.run(*command(verb))
     assert light.rows()["one"]["status"] == "ok"
+
+
+def test_file_that_an_installed_plugin_wants_is_its_own_matter(light, tmp_path, monkeypatch):
+    site = tmp_path / "site-packages"
+    (site / "mine-1.0.dist-info").mkdir(parents=True)
+    (site / "mine-1.0.dist-info/METADATA").write_text("Name: mine\nVersion: 1.0\n")
+    (site / "mine-1.0.dist-info/entry_points.txt").write_text("[aebench]\nmine = mine\n")
+    text = LIGHT.replace("    from torch", '    open("nowhere")\n    from torch')
+    (site / "mine.py").write_text(text.replace('"light"', '"mine"'))
+    monkeypatch.syspath_prepend(str(site))
+    light.params(runs={"one": {"model": "mine"}})
+    run_until(light, "train")
+    light.run(*command("train"))
+    found = json.loads((light / "results/one/0/train.json").read_bytes())["status"]
+    words = "failed: FileNotFoundError: [Errno 2] No such file or directory: 'nowhere' (mine.py:4)"
+    assert found == words
+    monkeypatch.delitem(sys.modules, "mine")

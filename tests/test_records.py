@@ -1,12 +1,14 @@
 """Files that cross a stage: typed, with a version; the recipe is told once."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+from mutations import changed_json
 
 from aebench.errors import AebenchError
 from aebench.records.encode import EncodeRecord
@@ -115,3 +117,19 @@ def test_what_every_training_depends_on_keeps_its_form(finished):
 
 def test_the_recipe_says_how_the_report_words_it():
     assert [n for n, f in Recipe.model_fields.items() if "{}" not in (f.description or "")] == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_changed_file_is_read_or_refused_in_a_line(finished, name, tmp_path):
+    draw = random.Random(name)
+    good = json.loads((finished / name).read_bytes())
+    path = tmp_path / "changed.json"
+    refused = 0
+    for _ in range(60):
+        path.write_text(changed_json(good, draw))
+        try:
+            KINDS[name].read(path, "dvc repro")
+        except AebenchError as error:
+            refused += 1
+            assert str(error).isprintable() and len(str(error)) < 2000
+    assert refused > 20
