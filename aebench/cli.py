@@ -8,9 +8,11 @@ says whether it will. The module itself imports nothing heavy.
 
 import argparse
 import ast
+import contextlib
 import importlib
 import io
 import os
+import shutil
 import sys
 import threading
 import time
@@ -27,7 +29,6 @@ from aebench.workspace import PER_RUN, STAGES, Workspace
 
 PACKAGE = Path(__file__).parent
 COMPUTING = (*PER_RUN, "check-plugin", "new-plugin")
-SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 
 def main() -> int:
@@ -35,39 +36,62 @@ def main() -> int:
     arguments = sys.argv[1:]
     try:
         os.getcwd()
-    except FileNotFoundError:  # of which torch makes a riddle
-        print("aebench: error: the folder you are in was deleted; cd into another", file=sys.stderr)
+    except OSError as error:  # of which torch makes a riddle
+        gone = isinstance(error, FileNotFoundError)
+        what = "was deleted" if gone else f"cannot be used ({error.strerror})"
+        print(f"aebench: error: the folder you are in {what}; cd into another", file=sys.stderr)
         return 1
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what a terminal cannot show
-        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments and arguments[0] in COMPUTING:  # in threads, and most of them are timed
         # Not knn's: NumPy's threads come from the first, on whose core they would all be.
         decide(bind=arguments[0] != "knn" and "--run" not in arguments)
-    if "DVC_STAGE" in os.environ:
-        chain = up_to_dvc()
-        threading.Thread(target=end_with_dvc, args=(chain,), daemon=True).start()
-        if imports_torch(arguments):
-            from aebench.forkserver import run_in_fork
-
-            try:
-                status = run_in_fork(__name__, arguments, chain[-1].ppid())
-            except KeyboardInterrupt:
-                return 130
-            if status is not None:
-                return status
+    parents = up_to_dvc() if "DVC_STAGE" in os.environ else []
+    if sys.platform == "linux":
+        return in_own_process(arguments, parents)
+    if parents:
+        threading.Thread(target=end_with, args=(parents,), daemon=True).start()
     return run(arguments)
+
+
+def in_own_process(arguments: list[str], parents: list[int]) -> int:
+    """As `run`, in a process with which all that it starts ends, and which ends with the parents.
+
+    That is a fork of a server, which has imported torch, or of this process.
+    """
+    from aebench import children, forkserver
+
+    found = [children.known(parent) for parent in parents]
+    folder = children.temporary_folder()
+    try:
+        connection = None
+        if parents and imports_torch(arguments):
+            connection = forkserver.connected(__name__, arguments, found, folder)
+        if connection is None:
+            connection = children.forked(lambda: run(arguments), found, folder)
+        if connection is None:  # no further process
+            return run(arguments)
+        again = "`dvc repro`" if arguments[:1] and arguments[0] in STAGES else "it"
+        return children.awaited(connection, " ".join(arguments), f"then run {again} again")
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if folder:  # of a guardian that was killed
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def imports_torch(arguments: list[str]) -> bool:
     """Whether the verb will import torch: it is then run where that has been done."""
     if arguments[:1] == [] or arguments[0] not in verbs():
         return False
-    will = getattr(module_of(arguments[0]), "imports_torch", None)
-    return will is not None and will(Workspace())
+    with contextlib.suppress(Exception):  # what is wrong, `run` will say
+        will = getattr(module_of(arguments[0]), "imports_torch", None)
+        return will is not None and will(Workspace())
+    return False
 
 
 def run(arguments: list[str]) -> int:
     """0; 1 for an error, which is told in a line; 130 after Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     verb, workspace = arguments[0] if arguments else "", Workspace()
     try:
         parsed = vars(parser(arguments).parse_args(arguments))
@@ -138,21 +162,26 @@ def first_line_of_docstring(path: Path) -> str:
     return text.partition("\n")[0].removesuffix(".").replace("%", "%%")
 
 
-def up_to_dvc() -> list[psutil.Process]:
-    """This process and, where there is one, the shell between it and DVC.
+def up_to_dvc() -> list[int]:
+    """The processes from the parent of this one up to DVC, whose is the last.
 
-    `bash -c` becomes its only command; dash stays and waits for it.
+    There may be a shell between, or what a command of dvc.yaml begins with: DVC gave them the name
+    of the stage.
     """
-    own = psutil.Process()
-    parent = own.parent()
-    return [own, parent] if parent and parent.name() in SHELLS else [own]
+    found = [os.getppid()]
+    with contextlib.suppress(psutil.Error, OSError, LookupError):  # without /proc
+        process = psutil.Process(found[0])
+        while process.environ().get("DVC_STAGE") == os.environ["DVC_STAGE"]:
+            found.append(process.ppid())
+            process = psutil.Process(found[-1])
+    return found
 
 
-def end_with_dvc(chain: list[psutil.Process]) -> None:
+def end_with(parents: list[int]) -> None:
     """End this process when DVC is gone: an orphan would write into the next repro's files."""
-    parents = [process.ppid() for process in chain]
     try:
-        while [process.ppid() for process in chain] == parents:
+        processes = [psutil.Process(parent) for parent in parents]
+        while all(process.is_running() for process in processes):
             time.sleep(0.5)
     finally:  # whose parent cannot be asked is gone
         os._exit(1)

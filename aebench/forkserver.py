@@ -4,175 +4,324 @@ DVC starts a process per stage, and torch takes 3 s to import: the digits run is
 module and 75 s with it (2-core AMD EPYC 7003, torch 2.14.1). So the first such stage under DVC
 starts a server, which imports torch and neither stages nor plug-ins. Each stage is a fork of it: a
 process of its own, with its own threads and memory, that sees the sources as they are then. Linux
-only: elsewhere, and whenever the server cannot be had, a stage imports torch itself.
+only: elsewhere, and whenever anything is odd, a stage imports torch itself.
+
+They meet at a socket in the kernel's abstract namespace, whose names anybody may take, and whoever
+took this one before gets nothing: each end asks the kernel who the other is. The stage sends what
+differs between its environment and the one that the server was started with, which either can read,
+and its input and output. What a fork cannot take over is a part of the name.
 """
 
 import contextlib
 import gc
+import hashlib
 import importlib
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-from aebench.waiting import policy
+import psutil
+
+from aebench.children import (
+    SET_SUBREAPER,
+    Known,
+    Watch,
+    end_descendants,
+    guard,
+    known,
+    prctl,
+    ready,
+)
+from aebench.memory import state
 
 IDLE = 30.0  # seconds without a stage after which the server ends, as it does without its DVC
+PATIENCE = 60.0  # seconds for its start, on a cold disk; then a stage imports torch itself
+PROMPT = 10.0  # seconds for an answer of one that is there
+HELLO = b"h"
+MOST = 1 << 24  # bytes of a request
+# What torch, and what it loads, goes by when it is imported.
+VARIABLES = (
+    *("ATEN_", "BLIS_", "CUBLAS", "CUDA_", "CUDNN_", "DNNL_", "GLIBC_", "GOMP_", "HIP_", "HSA_"),
+    *("KINETO_", "KMP_", "LANG", "LC_", "LD_", "LRU_", "MALLOC_", "MIOPEN_", "MKL", "NCCL_"),
+    *("NPY_", "NUMPY_", "NVIDIA_", "OMP_", "ONEAPI_", "ONEDNN_", "OPENBLAS_", "PYDANTIC_"),
+    *("PYTHON", "PYTORCH", "ROCR_", "SYCL_", "TORCH", "TZ", "USE_", "VECLIB_", "VIRTUAL_ENV"),
+)
+# Rows of /proc/PID/status: rights, and where it may run.
+RIGHTS = (
+    *("Umask", "Uid", "Gid", "Groups", "SigIgn", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"),
+    *("NoNewPrivs", "Seccomp", "Seccomp_filters", "Cpus_allowed", "Mems_allowed"),
+)
 
 
-def run_in_fork(module: str, arguments: list[str], dvc: int) -> int | None:
-    """Exit status of `module`.run(arguments) in a fork of the DVC process's server; None without.
+def connected(
+    module: str, arguments: list[str], parents: Sequence[Known], folder: str | None
+) -> socket.socket | None:
+    """A socket at whose other end a guardian runs `module`.run(arguments) in a fork of the server.
 
-    It has this process's folder, environment, input and output, and ends with this process.
+    None without: see `aebench.children.forked`, which does the same here. The last of the parents
+    is DVC's process, for which the server runs.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return None
     try:
-        connection = connect(module, dvc)
-    except OSError:  # no folder for temporary files, or no further process
+        connection = connect(module, parents[-1])
+        if connection is None:
+            return None
+        pid, _ = peer(connection)
+        before, now = environment_of(pid), dict(os.environb)
+    except (OSError, LookupError, ValueError):  # no /proc, or not all of it; no further process
         return None
-    if connection is None:
+    request = {
+        "arguments": [text(os.fsencode(argument)) for argument in arguments],
+        "folder": text(os.getcwdb()),
+        "set": {text(k): text(v) for k, v in now.items() if before.get(k) != v},
+        "removed": [text(name) for name in before.keys() - now.keys()],
+        "parents": parents,
+        "temporary": folder,
+    }
+    message = json.dumps(request).encode()
+    try:
+        socket.send_fds(connection, [struct.pack("Q", len(message))], [0, 1, 2])
+        connection.sendall(message)
+    except OSError:  # it ended just now, or one of the three is closed
+        connection.close()
         return None
-    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    with connection:
-        content = json.dumps(request).encode()
-        try:
-            socket.send_fds(connection, [len(content).to_bytes(8)], [0, 1, 2])
-        except OSError:
-            return None  # the server ended just now
-        try:
-            connection.sendall(content)
-            status = connection.recv(8)
-        except OSError:
-            status = b""
-    if not status:
-        print("aebench: error: the process of this stage was ended from outside", file=sys.stderr)
-    return int.from_bytes(status) if status else 1
+    return connection if ready(connection) else None
 
 
-def connect(module: str, dvc: int) -> socket.socket | None:
-    """A connection to the server of the DVC process, which is started if need be."""
-    # How threads wait is read when torch is imported: a server for each way.
-    kind = {"passive": "-passive", "passive, bound": "-bound"}.get(policy(), "")
-    path = Path(tempfile.gettempdir(), f"aebench-{os.getuid()}-{dvc}{kind}", "socket")
+def text(content: bytes) -> str:
+    """As JSON can hold it, whichever bytes they are."""
+    return content.decode("latin-1")
+
+
+def content(text: str) -> bytes:
+    """The bytes again."""
+    return text.encode("latin-1")
+
+
+def connect(module: str, dvc: Known) -> socket.socket | None:
+    """A connection to the server of the DVC process, which is started if need be.
+
+    It has said that it would take a request. OSError, LookupError or ValueError where the system
+    does not tell what is needed.
+    """
+    key = key_of(dvc)
+    # -P: modules of the workspace's folder must not stand in for installed ones.
+    start = [sys.executable, "-P", "-m", __name__]
+    command = [*start, key, str(dvc.pid), str(dvc.start), module, __file__]
     server: subprocess.Popen[bytes] | None = None
-    while server is None or server.poll() is None:
-        if path.parent.exists() and path.parent.stat().st_uid != os.getuid():
-            return None  # somebody else's: not to be given our environment
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and (server is None or server.poll() is None):
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(max(0.1, end - time.monotonic()))
         try:
-            with short(path) as name:
-                connection.connect(name)
+            connection.connect(address(key))
+        except ConnectionRefusedError:  # nobody is there
+            connection.close()
         except OSError:
             connection.close()
+            break
         else:
-            return connection
+            with contextlib.suppress(OSError):
+                if is_server(connection, command) and connection.recv(1) == HELLO:
+                    connection.settimeout(PROMPT)
+                    return connection
+            connection.close()
+            break
         if server is None:
-            # -P: modules of the workspace's folder must not stand in for installed ones.
-            command = [sys.executable, "-P", "-m", __name__, str(path), str(dvc), module]
             null = subprocess.DEVNULL
             # A session of its own: Ctrl-C is for the stage, which the fork ends with.
             server = subprocess.Popen(
                 command, stdin=null, stdout=null, stderr=null, start_new_session=True
             )
         time.sleep(0.02)
+    if server is not None and server.poll() is None:
+        server.kill()  # of no use to this stage, nor to the next
+        server.wait()
     return None
 
 
-@contextlib.contextmanager
-def short(path: Path) -> Iterator[str]:
-    """Another name of the file while its folder is open: a socket's may have 107 bytes."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
+def address(key: str) -> str:
+    """The name of the socket; the kernel's abstract ones begin with a zero."""
+    return f"\0aebench-{key}"
 
 
-def serve(path: Path, dvc: int, module: str) -> None:
-    """Fork a process for each request until DVC is gone or nothing was asked for a while."""
-    gc.disable()
-    import torch  # noqa: F401  # what this server is for
-    from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
+def key_of(dvc: Known) -> str:
+    """A hash of the DVC process and of what a fork of another process would not take over.
 
-    gc.freeze()  # a collection in a fork would copy every page it marks
-    gc.enable()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    if path.parent.stat().st_uid != os.getuid():
-        return  # somebody else's folder: they could feed us requests
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as server:
-        with short(path) as name:
-            server.bind(name)
-        server.listen()
-        server.settimeout(0.5)
-        last = time.monotonic()
+    Of the boot, too, and of the namespaces: containers may share sockets, but not processes.
+    OSError or ValueError where the system does not tell.
+    """
+    own = Path("/proc/self")
+    if dvc.start is None:
+        raise ValueError("no /proc")
+    status = dict(
+        row.split(":", 1) for row in (own / "status").read_text().splitlines() if ":" in row
+    )
+    found = (
+        dvc,
+        Path("/proc/sys/kernel/random/boot_id").read_text(),
+        sorted(os.readlink(name) for name in (own / "ns").iterdir()),
+        [status.get(row) for row in RIGHTS],
+        [(own / name).read_text() for name in ("cgroup", "limits", "oom_score_adj")],
+        os.readlink(own / "root"),
+        os.sched_getscheduler(0),
+        os.getpriority(os.PRIO_PROCESS, 0),
+        (sys.executable, sys.version, __file__),
+        sorted(pair for pair in os.environ.items() if pair[0].startswith(VARIABLES)),
+    )
+    return hashlib.sha256(repr(found).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end, as the kernel knows them; process 0: in no sight."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return pid, uid
+
+
+def is_server(connection: socket.socket, command: Sequence[str]) -> bool:
+    """Whether the very command listens at the other end, as this user. OSError: it has ended."""
+    pid, uid = peer(connection)
+    if uid != os.geteuid() or pid == 0:
+        return False
+    line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return line == b"".join(os.fsencode(word) + b"\0" for word in command)
+
+
+def is_stage(connection: socket.socket, dvc: Known) -> bool:
+    """Whether a process of this user and of that DVC, which runs, is at the other end."""
+    pid, uid = peer(connection)
+    if uid != os.geteuid() or pid == 0:
+        return False
+    with contextlib.suppress(psutil.Error, OSError):
+        return dvc.pid in (parent.pid for parent in psutil.Process(pid).parents())
+    return False
+
+
+def environment_of(process: int | str) -> dict[bytes, bytes]:
+    """The environment that the process was started with. OSError where it cannot be read."""
+    rows = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    pairs = (row.partition(b"=") for row in rows if b"=" in row[1:])
+    return {name: value for name, _, value in pairs}
+
+
+def serve(key: str, dvc: Known, module: str, file: str) -> None:
+    """Fork a guardian for each request until DVC is gone or nothing was asked for a while.
+
+    It ends, too, when a file that it has loaded is another now.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
         try:
-            while time.monotonic() < last + IDLE and Path(f"/proc/{dvc}").exists():
-                try:
-                    connection, _ = server.accept()
-                except TimeoutError:
-                    continue
+            listener.bind(address(key))
+        except OSError:
+            return  # another one is there
+        if file != __file__:
+            return  # another aebench
+        # Before the import: who connects waits, and nobody else can take the name.
+        listener.listen()
+        gc.disable()
+        import torch  # noqa: F401  # what this server is for
+        from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
+
+        os.chdir("/")
+        prctl(SET_SUBREAPER, 1)
+        gc.freeze()  # a collection in a fork would copy every page it marks
+        gc.enable()
+        loaded = states()
+        guardians: set[Known] = set()
+        watch = Watch(listener, dvc)
+        while happened := watch.wait(None if guardians else IDLE):
+            if dvc in happened:
+                return
+            for guardian in guardians & happened:
+                watch.remove(guardian)
+                guardians.remove(guardian)
+                os.waitpid(guardian.pid, 0)
+                end_descendants([other.pid for other in guardians])  # of one that was killed
+            if listener in happened:
+                connection, _ = listener.accept()
                 with connection:
-                    answer(connection, server, module)
-                last = time.monotonic()
-        finally:
-            path.unlink(missing_ok=True)
-            path.parent.rmdir()
+                    if not is_stage(connection, dvc):
+                        continue
+                    if any(state_of(path) != before for path, before in loaded.items()):
+                        return  # outdated
+                    child = os.fork()
+                    if child == 0:
+                        listener.close()
+                        watch.close()
+                        answer(connection, module)
+                guardians.add(guardian := known(child))
+                watch.add(guardian)
 
 
-def answer(connection: socket.socket, server: socket.socket, module: str) -> None:
-    """Fork, wait for the stage, send its exit status; nothing if a signal ended it."""
-    connection.setblocking(True)
-    length, files, _, _ = socket.recv_fds(connection, 8, 3)
-    child = os.fork()
-    if child == 0:
-        server.close()
-        become(connection, int.from_bytes(length), files, module)
-    for file in files:
-        os.close(file)
-    _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status):
-        with contextlib.suppress(OSError):  # who asked was killed, and the fork with it
-            connection.sendall(os.WEXITSTATUS(status).to_bytes(8))
+def states() -> dict[Path, Any]:
+    """Each file that a module of this process comes from -> its state, None without a file."""
+    files = {vars(module).get("__file__") for module in [*sys.modules.values()]}
+    return {path: state_of(path) for path in map(Path, filter(None, files))}
 
 
-def become(connection: socket.socket, length: int, files: list[int], module: str) -> None:
-    """In the fork: take over folder, environment, input and output, run the stage, exit."""
-    status = 1
+def state_of(path: Path) -> list[int] | None:
+    """What another installation, or an edit, changes."""
     try:
-        with connection.makefile("rb") as request:
-            content = json.loads(request.read(length))
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-            os.close(file)
-        os.chdir(content["folder"])
-        os.environ.clear()
-        os.environ.update(content["environment"])
-        threading.Thread(target=end_with, args=(connection,), daemon=True).start()
-        status = importlib.import_module(module).run(content["arguments"])
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
+        return state(path)
+    except OSError:
+        return None
+
+
+def answer(connection: socket.socket, module: str) -> NoReturn:
+    """In a fork: take over folder, environment, input and output, and guard the stage."""
+    try:
+        connection.settimeout(PROMPT)
+        connection.sendall(HELLO)
+        head, files, _, _ = socket.recv_fds(connection, 8, 3)
+        (length,) = struct.unpack("Q", head)
+        if len(files) == 3 and length <= MOST:
+            with connection.makefile("rb") as stream:
+                request = json.loads(stream.read(length))
+            connection.settimeout(None)
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+                os.close(file)
+            open_streams()
+            os.chdir(content(request["folder"]))
+            environment = environment_of("self")
+            environment |= {content(k): content(v) for k, v in request["set"].items()}
+            for name in request["removed"]:
+                del environment[content(name)]
+            os.environb.clear()
+            os.environb.update(environment)
+            arguments = [os.fsdecode(content(argument)) for argument in request["arguments"]]
+            parents = [Known(*parent) for parent in request["parents"]]
+            asking, _ = peer(connection)
+            guard(connection, asking, stage(module, arguments), parents, request["temporary"])
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        os._exit(1)
 
 
-def end_with(connection: socket.socket) -> None:
-    """End this process when the one that DVC started is gone."""
-    connection.recv(1)
-    os._exit(1)
+def open_streams() -> None:
+    """Python's standard streams anew: whether they are a terminal, and can seek, is another now."""
+    modes = {"stdin": ("r", -1), "stdout": ("w", -1), "stderr": ("w", 1)}
+    for number, (name, (mode, buffering)) in enumerate(modes.items()):
+        old = getattr(sys, name)
+        how = {"encoding": old.encoding, "errors": old.errors, "closefd": False}
+        stream = open(number, mode, buffering, **how)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def stage(module: str, arguments: list[str]) -> Callable[[], int]:
+    """What runs it."""
+    return lambda: importlib.import_module(module).run(arguments)
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    serve(sys.argv[1], Known(int(sys.argv[2]), int(sys.argv[3])), *sys.argv[4:6])
+    os._exit(0)  # at once: torch tidies up for a while

@@ -1,0 +1,256 @@
+"""What a stage starts ends with it, however it ends, and an end without a word gets its line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import LIGHT
+
+from aebench.children import how, memory_kills
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stages are guarded on Linux alone")
+# Starts one of each kind, tells their numbers, and ends the process that imports it, or waits.
+STARTING = """
+import json, os, signal, subprocess, sys, tempfile, threading, time
+
+def asleep():
+    while True:
+        time.sleep(60)
+
+def left():
+    os.setsid()
+    if os.fork() == 0:  # as daemons do
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+
+forked = os.fork() or asleep()
+(os.fork() or left()) and os.wait()
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+subprocess.Popen(["sh", "-c", "trap '' TERM INT HUP; sleep 600 & wait"])
+threading.Thread(target=asleep).start()
+tempfile.mkdtemp()
+open("stage.part", "w").write(str(os.getpid()))
+os.rename("stage.part", "stage")
+END
+"""
+ENDS = {
+    "normal": "pass",
+    "exception": "raise KeyError('x')",
+    "exit": "os._exit(0)",
+    "exit 3": "os._exit(3)",
+    "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
+    "SIGSEGV": "os.kill(os.getpid(), signal.SIGSEGV)",
+    "wait": "asleep()",
+    "deaf": "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); asleep()",
+}
+EXITED = "most likely os._exit() in a plug-in or exit() in a library"
+LINES = {
+    "exit": f"the process ended itself, with status 0 and without a word: {EXITED}",
+    "exit 3": f"the process ended itself, with status 3 and without a word: {EXITED}",
+    "SIGKILL": "ended from outside by SIGKILL, not by the system's memory killer",
+    "SIGSEGV": "crashed in compiled code (SIGSEGV) of a library or a plug-in",
+}
+STATUS = {"normal": 0, "exception": 1, "exit": 1, "exit 3": 3, "SIGKILL": 137, "SIGSEGV": 139}
+# What DVC is for a stage: the parent of its shell. The torch that its server imports is a stub.
+DVC = """
+import os, subprocess, sys
+subprocess.run(["sh", "-c", "aebench plan --check; true"], env=os.environ | {"DVC_STAGE": "plan"})
+"""
+
+
+@pytest.fixture
+def starting(light, tmp_path):
+    """A workspace whose plug-in starts processes when `aebench plan` imports it."""
+    (tmp_path / "stubs").mkdir()
+    (tmp_path / "stubs/torch.py").touch()
+    (tmp_path / "temporary").mkdir()
+    light.env |= {
+        "PYTHONPATH": f"{tmp_path / 'stubs'}:{os.environ.get('PYTHONPATH', '')}",
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+    light.env.pop("OMP_WAIT_POLICY", None)
+
+    def command(end, *command, **options):
+        text = STARTING.replace("END", ENDS.get(end, end))
+        (light / "plugins/light.py").write_text(text + LIGHT)
+        return subprocess.Popen(
+            command or ["aebench", "plan", "--check"],
+            cwd=light.folder,
+            env=light.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    return light, command
+
+
+def stage_of(workspace):
+    """The process that imports the plug-in, and those that it has started."""
+    end = time.monotonic() + 60
+    while not (workspace / "stage").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return psutil.Process(int((workspace / "stage").read_text()))
+
+
+def running(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def marked(workspace):
+    """All that runs with the workspace as its folder: what started there, and what that did."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(workspace.folder) and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:
+            pass
+    return found
+
+
+def check_nothing_left(workspace):
+    """Of processes and of temporary files. Their end takes a moment where nobody waits for it."""
+    end = time.monotonic() + 5
+    temporary = Path(workspace.env["TMPDIR"])
+    while (left := marked(workspace) or list(temporary.iterdir())) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert left == [] == list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("end", STATUS)
+def test_what_a_stage_started_ends_with_it(starting, end):
+    workspace, command = starting
+    stage = command(end)
+    said, error = stage.communicate()
+    # Those that print nothing hold the output, too: that it ended says that they are gone.
+    assert marked(workspace) == [] and list(Path(workspace.env["TMPDIR"]).iterdir()) == []
+    assert stage.returncode == STATUS[end]
+    if end in LINES:
+        assert error.startswith(f"aebench: error: plan --check: {LINES[end]}")
+        assert error.endswith("; then run `dvc repro` again\n") and error.count("\n") == 1
+    elif end == "exception":
+        assert "light.py: KeyError: 'x'" in error and "Traceback" not in error
+    else:
+        assert error == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "number"),
+    [("wait", signal.SIGINT), ("deaf", signal.SIGTERM), ("deaf", signal.SIGKILL)],
+)
+def test_what_a_user_ends_says_nothing_and_leaves_nothing(starting, end, number):
+    workspace, command = starting
+    started = command(end)
+    stage_of(workspace)
+    started.send_signal(number)
+    _, error = started.communicate()
+    expected = -number if number == signal.SIGKILL else 128 + number
+    assert (started.returncode, error) == (expected, "")
+    check_nothing_left(workspace)
+
+
+def test_ctrl_c_in_a_terminal_reaches_all_and_lets_a_stage_tidy_up_once(starting):
+    workspace, command = starting
+    tidy = "try: asleep()\nfinally:\n    time.sleep(0.3); open('tidied', 'w').close()"
+    started = command(tidy, start_new_session=True)
+    stage_of(workspace)
+    os.killpg(started.pid, signal.SIGINT)
+    _, error = started.communicate()
+    assert (started.returncode, error) == (130, "") and (workspace / "tidied").exists()
+    check_nothing_left(workspace)
+
+
+@pytest.mark.parametrize("victim", ["dvc", "shell", "client", "guardian", "stage", "server"])
+def test_end_of_each_process_between_dvc_and_the_stage(starting, victim):
+    workspace, command = starting
+    dvc = command("deaf" if victim == "shell" else "wait", sys.executable, "-c", DVC)
+    stage = stage_of(workspace)
+    guardian = stage.parent()
+    server = guardian.parent()
+    assert "aebench.forkserver" in server.cmdline()
+    (shell,) = [child for child in psutil.Process(dvc.pid).children() if child != server]
+    (client,) = [child for child in shell.children() if child != server]
+    victims = {"dvc": psutil.Process(dvc.pid), "shell": shell, "client": client}
+    victims |= {"guardian": guardian, "stage": stage, "server": server}
+    victims[victim].kill()
+    if victim == "server":
+        while guardian.parent() == server:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert stage.is_running()  # it can do without
+        client.terminate()
+    _, error = dvc.communicate()
+    assert error.count("aebench: error: plan --check: ") == (victim in ("guardian", "stage"))
+    check_nothing_left(workspace)
+    while running(server):  # nobody may wait for it
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("victim", ["dvc", "client", "stage"])
+def test_where_the_kernel_does_not_tell_of_ends_they_are_seen_all_the_same(
+    starting, tmp_path, victim
+):
+    workspace, command = starting
+    (tmp_path / "stubs/sitecustomize.py").write_text("import os; del os.pidfd_open")
+    dvc = command("wait", sys.executable, "-c", DVC)
+    stage = stage_of(workspace)
+    client = stage.parents()[1]
+    assert "aebench.forkserver" not in client.cmdline()
+    {"dvc": psutil.Process(dvc.pid), "client": client, "stage": stage}[victim].kill()
+    _, error = dvc.communicate()
+    assert error.count("aebench: error: plan --check: ") == (victim == "stage")
+    check_nothing_left(workspace)
+
+
+def test_output_ends_with_the_stage_for_who_reads_it(starting):
+    """Also where a process that it left holds the pipe."""
+    _, command = starting
+    piped = command("normal", "sh", "-c", "aebench plan --check 2>&1 | cat; echo over")
+    assert piped.communicate()[0].endswith("over\n")
+
+
+def test_stage_in_a_stage_has_a_guardian_of_its_own(starting):
+    workspace, command = starting
+    nested = "if 'INNER' in os.environ: asleep()\n"
+    nested += "subprocess.Popen(['aebench', 'plan'], env=os.environ | {'INNER': ''}); asleep()"
+    started = command(nested)
+    stage_of(workspace)
+    end = time.monotonic() + 60
+    while sum("aebench-" in str(path) for path in Path(workspace.env["TMPDIR"]).glob("*/*/")) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    started.kill()
+    started.communicate()
+    check_nothing_left(workspace)
+
+
+@pytest.mark.parametrize("temporary", ["/proc/nowhere", "{long}"])
+def test_without_a_folder_for_temporary_files_a_stage_goes_on(starting, tmp_path, temporary):
+    workspace, command = starting
+    workspace.env["TMPDIR"] = temporary.format(long=tmp_path / ("t" * 160))
+    started = command("normal")
+    _, error = started.communicate()
+    assert (started.returncode, error) == (0, "")
+
+
+def test_memory_killer_is_counted_in_our_group_or_on_the_machine(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert memory_kills(tmp_path) == 0
+    (tmp_path / "proc/vmstat").write_text("nr_free_pages 7\noom_kill 5\n")
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/x\n0::/mine\n")
+    assert memory_kills(tmp_path) == 5
+    (tmp_path / "sys/fs/cgroup/mine").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/mine/memory.events").write_text("oom 9\noom_kill 2\n")
+    assert memory_kills(tmp_path) == 2
+    assert how(-9, memory=True).startswith("ended by the system's memory killer (SIGKILL)")
