@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
+from aebench.children import client
 from aebench.errors import AebenchError, Damaged
 from aebench.fingerprint import known_fingerprint
+from aebench.holder import check_not_held
 from aebench.inputs import FIX, Inputs
 from aebench.outs import Outs
 from aebench.plugins import EXECUTED, Plugin, find_plugin
@@ -36,7 +38,11 @@ P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, ReportPlan)
 
 @contextlib.contextmanager
 def alone(workspace: Workspace, name: str) -> Iterator[None]:
-    """One process at a time. `name`: the verb and what it takes. AebenchError for a second one."""
+    """One process at a time, and none beside a DVC that did not start it.
+
+    `name`: the verb and what it takes. AebenchError for a second one.
+    """
+    check_not_held(workspace, client())
     lock = FileLock(workspace.root / ".aebench" / "locks" / name.replace(" ", "-"))
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:

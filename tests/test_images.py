@@ -373,16 +373,15 @@ def test_names_are_utf8_whatever_the_locale(workspace, data, monkeypatch):
     assert meta["classes"] == ["caf\u00e9", "cat"]
 
 
-def test_what_a_killed_prepare_left_goes_after_a_day(workspace, data):
+def test_what_a_killed_prepare_left_is_removed(workspace, data):
     prepared(workspace)
-    left = [workspace / f"data/.prepared.{pid}.part" for pid in (1, 2)]
-    for folder in left:
-        folder.mkdir()
-        (folder / "train_images.npy").touch()
-    os.utime(left[0], (0, 0))
+    names = {path.name for path in (workspace / "data/prepared").iterdir()}
+    for name in (".train_images.npy.12ab.part", "older.npy", "folder/file"):
+        path = workspace / "data/prepared" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     prepared(workspace)
-    assert [folder.is_dir() for folder in left] == [False, True]
-    shutil.rmtree(left[1])
+    assert {path.name for path in (workspace / "data/prepared").iterdir()} == names
 
 
 def test_duplicates_are_counted(workspace, data):
