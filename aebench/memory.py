@@ -8,25 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from aebench.outs import Outs
-from aebench.workspace import Workspace, json_bytes
+from aebench.workspace import Workspace, json_bytes, sha256
 
 SETTLED = 2.0  # seconds: of a younger file a later change may have the same times
 
 
 def read_memory(workspace: Workspace, name: str) -> dict[str, Any]:
-    """What .aebench/<name>.json remembers; nothing where it is not what aebench writes."""
+    """What .aebench/<name>.json remembers; nothing where it is not what `write_memory` wrote."""
     try:
         known = json.loads((workspace.root / ".aebench" / f"{name}.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return known["content"] if known["hash"] == hash_of(known["content"]) else {}
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
         return {}
-    found = known.items() if isinstance(known, dict) else ()
-    return {key: about for key, about in found if isinstance(about, dict)}
 
 
 def write_memory(workspace: Workspace, name: str, content: dict[str, Any]) -> None:
     """Remember it in .aebench/<name>.json, where the folder can be written."""
+    known = {"content": content, "hash": hash_of(content)}
     with contextlib.suppress(OSError), Outs() as outs:
-        outs.write(workspace.root / ".aebench" / f"{name}.json", json_bytes(content))
+        outs.write(workspace.root / ".aebench" / f"{name}.json", json_bytes(known))
+
+
+def hash_of(content: dict[str, Any]) -> str:
+    """By which damage is seen."""
+    return sha256(json_bytes(content))
 
 
 def state(path: Path) -> list[int]:

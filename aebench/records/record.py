@@ -41,6 +41,7 @@ class Record(Part):
             raise AebenchError(f"{path}: not there; run `{made_by}` first") from None
         except OSError as error:
             if is_machine_failure(error):
+                error.filename = error.filename or str(path)
                 raise
             raise AebenchError(f"{path}: not readable ({error.strerror}); mend that") from None
         try:
