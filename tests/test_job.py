@@ -150,24 +150,27 @@ def flip(path, place=-3):
     path.write_bytes(content)
 
 
+READ = [
+    ("data/prepared/train_images.npy", "train"),
+    ("data/prepared/train_labels.npy", "train"),
+    ("data/prepared/meta.json", "train"),
+    ("results/data.json", "train"),
+    ("runs/mlp/0/weights.safetensors", "encode"),
+    ("results/mlp/0/train.json", "encode"),
+    ("data/prepared/test_images.npy", "encode"),
+    ("runs/mlp/0/train_codes.npy", "knn"),
+    ("runs/mlp/0/test_codes.npy", "knn"),
+    ("results/mlp/0/encode.json", "knn"),
+    ("data/prepared/test_labels.npy", "knn"),
+    ("data/prepared/meta.json", "knn"),
+]
+DAMAGES = ["cut", "empty", "gone", "other", "folder"]
+
+
 @pytest.mark.parametrize(
-    ("name", "verb"),
-    [
-        ("data/prepared/train_images.npy", "train"),
-        ("data/prepared/train_labels.npy", "train"),
-        ("data/prepared/meta.json", "train"),
-        ("results/data.json", "train"),
-        ("runs/mlp/0/weights.safetensors", "encode"),
-        ("results/mlp/0/train.json", "encode"),
-        ("data/prepared/test_images.npy", "encode"),
-        ("runs/mlp/0/train_codes.npy", "knn"),
-        ("runs/mlp/0/test_codes.npy", "knn"),
-        ("results/mlp/0/encode.json", "knn"),
-        ("data/prepared/test_labels.npy", "knn"),
-        ("data/prepared/meta.json", "knn"),
-    ],
+    ("name", "verb", "damage"),
+    [(*read, "flipped") for read in READ] + [(*READ[8], damage) for damage in DAMAGES],
 )
-@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone", "other", "folder"])
 def test_a_stage_reads_what_was_recorded_or_says_which_file(
     reused, monkeypatch, name, verb, damage
 ):

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from conftest import LIGHT, ROOT, SMALL, Workspace, make
 
-from aebench import weights_file
+from aebench import memory, weights_file
 from aebench.commands import verify
 from aebench.errors import Failure
 from aebench.models.checkpoint import begin_with
@@ -171,7 +171,7 @@ def test_plans_of_other_runs_stay_and_the_hash_enters_the_key(prepared):
 
 def test_a_file_is_hashed_again_only_after_a_change(prepared, monkeypatch):
     hashed = []
-    monkeypatch.setattr(weights_file, "SETTLED", -1.0)
+    monkeypatch.setattr(memory, "SETTLED", -1.0)
     monkeypatch.setattr(weights_file, "file_hash", lambda p: hashed.append(p) or file_hash(p))
     (prepared / ".aebench/weights.json").unlink(missing_ok=True)  # of other tests
     path = prepared / "weights/again.safetensors"
@@ -192,7 +192,7 @@ def test_a_file_is_hashed_again_only_after_a_change(prepared, monkeypatch):
     prepared.run("aebench", "plan")
     assert len(hashed) == 4
     # What has just changed may change once more at the same time.
-    monkeypatch.setattr(weights_file, "SETTLED", 1e9)
+    monkeypatch.setattr(memory, "SETTLED", 1e9)
     (prepared / ".aebench/weights.json").unlink()
     for count in (5, 6):
         prepared.run("aebench", "plan")
