@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import shutil
 import sys
+from pathlib import Path
 
 from aebench.job import alone
 from aebench.outs import Outs
@@ -54,11 +55,18 @@ def write_changed(workspace: Workspace, found: Plan) -> None:
     files = found.files | {workspace.plan / "sources.json": sources}
     with Outs() as outs:
         for path, record in files.items():
-            text = record.json_bytes()
-            if not path.is_file() or path.read_bytes() != text:
+            if not holds(path, text := record.json_bytes()):
                 outs.write(path, text)
     kept = {path.parent for path in files}
     for folder in workspace.plan.iterdir():
         if folder.is_dir() and folder not in kept:
             with contextlib.suppress(FileNotFoundError):  # another `aebench plan` removes it, too
                 shutil.rmtree(folder)
+
+
+def holds(path: Path, text: bytes) -> bool:
+    """Whether that is the file's content; what cannot be read is written anew."""
+    try:
+        return path.read_bytes() == text
+    except OSError:
+        return False
