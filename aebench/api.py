@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from aebench.errors import AebenchError, nearest
 from aebench.folders import SUFFIXES, Walk, check
 from aebench.images import read_arrays
-from aebench.plugins import load_model
-from aebench.records.plan import EncodePlan
+from aebench.inputs import FIX, Inputs
+from aebench.plugins import EXECUTED, load_model
+from aebench.records.plan import TrainPlan
 from aebench.records.train import TrainRecord
 from aebench.workspace import Workspace
 
@@ -30,25 +31,32 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
 
     found = Workspace(Path(workspace))
     plan_file = found.plan_path(run, "train")
-    if not plan_file.is_file():
+    if not os.path.lexists(plan_file):
         known = sorted(path.parent.name for path in found.plan.glob("*/train.json"))
         raise AebenchError(
             f"unknown run {run!r}{nearest(run, known)}; "
-            f"runs: {', '.join(known) or 'none: run `dvc repro` in the workspace first'}"
+            f"runs: {', '.join(known) or 'none'}; after a new one: `dvc repro` in the workspace"
         )
-    seeds = sorted(path.parent.name for path in found.results.glob(f"{run}/*/train.json"))
-    if str(seed) not in seeds:
+    plan, plan_hash = TrainPlan.read_with_hash(plan_file, "aebench plan")
+    record = found.result_path(run, seed, "train.json")
+    if not os.path.lexists(record):
+        seeds = sorted(path.parent.name for path in found.results.glob(f"{run}/*/train.json"))
         have = f"seeds: {', '.join(seeds)}" if seeds else "run `dvc repro`"
         raise AebenchError(f"run {run!r} has no result of seed {seed}; {have}")
-    result = TrainRecord.read(found.result_path(run, seed, "train.json"), "dvc repro")
-    if not result.is_of(plan_file.read_bytes()):
+    result = TrainRecord.read(record, "dvc repro")
+    if not result.is_of(plan_hash):
         raise AebenchError(f"run {run!r} was trained with other settings; run `dvc repro`")
     if result.status != "ok":
         raise AebenchError(f"run {run!r}, seed {seed}: {result.status}")
-    plan = EncodePlan.read(found.plan_path(run, "encode"), "aebench plan")
-    weights = found.run_path(run, seed, "weights.safetensors")
+    weights, inputs = found.run_path(run, seed, "weights.safetensors"), Inputs()
+    inputs.check(weights, result.weights_hash, FIX)
+    EXECUTED.clear()  # in a notebook: of what was loaded before
+    model = load_model(found, plan.plugin, plan.model)
+    if model.plugin.fingerprint() != plan.fingerprints.plugin or model.plugin.changed():
+        raise AebenchError(f"{plan.plugin}: other code than run {run!r} was trained with; {FIX}")
     stored = read_weights(weights)
-    autoencoder = restore(load_model(found, plan.plugin, plan.model), plan.build, stored)
+    inputs.check_unchanged()
+    autoencoder = restore(model, plan.build, stored)
     autoencoder.shape = stored.shape
     return autoencoder
 

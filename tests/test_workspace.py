@@ -8,6 +8,7 @@ import pytest
 from conftest import LIGHT, SMALL, make
 
 import aebench
+from aebench.errors import AebenchError
 from aebench.plugins import activate
 from aebench.stages.encode import encode
 from aebench.stages.knn import knn
@@ -46,6 +47,23 @@ def test_two_workspaces_in_one_process(tmp_path):
         assert "| one " in (workspace.reports / "report.md").read_text()
         encoded = json.loads(workspace.result_path("one", 0, "encode.json").read_text())
         assert encoded["sizes"]["encoder_params"] == 65 * width + (width + 1) * 32
+
+
+def test_load_refuses_other_weights_and_other_code(light):
+    for command in (["plan"], ["prepare"], ["train", "one", "0"]):
+        light.run("aebench", *command)
+    aebench.load("one", workspace=light.folder)
+    weights = light / "runs/one/0/weights.safetensors"
+    content = weights.read_bytes()
+    for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(AebenchError, match="weights.safetensors: .*recorded.*`dvc repro"):
+            aebench.load("one", workspace=light.folder)
+    weights.write_bytes(content)
+    plugin = light / "plugins/light.py"
+    plugin.write_text(plugin.read_text().replace("nn.Flatten()", "nn.Flatten(), nn.Tanh()"))
+    with pytest.raises(AebenchError, match="plugins/light.py: other code than run 'one' was"):
+        aebench.load("one", workspace=light.folder)
 
 
 def test_a_folder_that_was_put_back_on_the_path_hides_no_other(tmp_path):
