@@ -41,8 +41,8 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
     record = found.result_path(run, seed, "train.json")
     if not os.path.lexists(record):
         seeds = sorted(path.parent.name for path in found.results.glob(f"{run}/*/train.json"))
-        have = f"seeds: {', '.join(seeds)}" if seeds else "run `dvc repro`"
-        raise AebenchError(f"run {run!r} has no result of seed {seed}; {have}")
+        have = f"seeds: {', '.join(seeds)}; " if seeds else ""
+        raise AebenchError(f"run {run!r} has no result of seed {seed}; {have}{FIX}")
     result = TrainRecord.read(record, "dvc repro")
     if not result.is_of(plan_hash):
         raise AebenchError(f"run {run!r} was trained with other settings; run `dvc repro`")

@@ -58,7 +58,7 @@ from aebench.report.results import read_results  # noqa: E402
 from aebench.workspace import Workspace  # noqa: E402
 
 AT_ONCE = 3  # trials with processes; each waits more than it computes
-TURN = {"kills": 90.0, "files": 60.0}  # seconds
+TURN = {"kills": 75.0, "files": 75.0}  # seconds
 # What is done before a trial begins -> the DVC targets that make it so.
 STARTS = {
     "nothing": [],

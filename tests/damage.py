@@ -680,6 +680,7 @@ def message_faults(text: str, name: str) -> list[str]:
     """What is wrong with the words of an error: it names the file and a command."""
     faults = []
     known = Path(name).name in text or Path(name).stem in text
+    known |= "has no result of seed" in text  # of a record that is not there
     known |= name.startswith("plan/") and "of another plan" in text
     known |= "_codes.npy" in name and "_codes.npy" in text  # one hash is of both
     if not known and "/md5/" not in name:

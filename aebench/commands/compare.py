@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import re
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def compare(
 def side_of(workspace: Workspace, name: str) -> "Side":
     """The results of a revision, read as the report reads them. AebenchError names it."""
     if name == HERE:
-        if not (workspace.plan / "report.json").is_file():
+        if not os.path.lexists(workspace.plan / "report.json"):
             raise AebenchError(f"{HERE}: no results in {Path.cwd()}; run `dvc repro` first")
         return read(workspace, name)
     place, commit = in_git(workspace, name)
