@@ -6,6 +6,7 @@ aebench's own modules are hashed by content, wherever they lie; a plug-in by its
 import ast
 import hashlib
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -87,26 +88,28 @@ def known_fingerprint(
             return known["fingerprint"], known["modules"]
     except (KeyError, TypeError, AttributeError, OSError):
         pass  # of another version, or a file is gone
-    before = None
-    if remembering:
-        modules = stage_fingerprint(stage)[1]
-        before = states(modules)
+    start = time.time()
     found, modules = stage_fingerprint(stage)
-    if before and before == states(modules) and all(map(settled, places(modules))):
+    if remembering and all(settled(path, start) for path in places(modules)):
         about = {
             "fingerprint": found,
             "modules": modules,
-            "files": before,
+            "files": states(modules),
             "python": sys.version,
         }
         write_memory(workspace, "code", read_memory(workspace, "code") | {stage: about})
     return found, modules
 
 
+def sources(modules: Iterable[str]) -> list[Path]:
+    """Where the modules of aebench stand."""
+    found = Modules(PACKAGE, {})
+    return [file for name in sorted(modules) if (file := found.file(name))]
+
+
 def places(modules: Iterable[str]) -> list[Path]:
     """The sources of the modules, the folders in which they are looked for, and this file."""
-    sources = Modules(PACKAGE, {})
-    files = [file for name in sorted(modules) if (file := sources.file(name))]
+    files = sources(modules)
     return [Path(__file__), *files, *sorted({file.parent for file in files})]
 
 

@@ -1,5 +1,6 @@
 """Reading the files that stages write: each is checked against what its writer recorded of it."""
 
+import contextlib
 import io
 import math
 import os
@@ -54,9 +55,10 @@ class Inputs:
             raise AebenchError(f"{path}: {words(error, path)}; {fix}") from None
 
     def note(self, paths: Iterable[Path]) -> None:
-        """Files that are read without a hash of theirs."""
+        """Files whose hash no other file says; those that are not there are passed over."""
         for path in paths:
-            self._read[path] = state(path), None
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                self._read[path] = state(path), file_hash(path)
 
     def check_unchanged(self) -> None:
         """AebenchError for a file that has another content than when it was read."""

@@ -1,7 +1,10 @@
 """A stage at work: what it computes by and from, and what it writes, or that it writes nothing."""
 
 import contextlib
-import importlib
+import errno
+import importlib.util
+import marshal
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from filelock import FileLock, Timeout
 
 from aebench.children import client
-from aebench.errors import AebenchError, Damaged
-from aebench.fingerprint import known_fingerprint
+from aebench.errors import AebenchError, Damaged, nearest
+from aebench.fingerprint import known_fingerprint, sources
 from aebench.holder import check_not_held
 from aebench.inputs import FIX, Inputs
+from aebench.memory import state
 from aebench.outs import Outs
 from aebench.plugins import EXECUTED, Plugin, find_plugin
 from aebench.records.chain import RECORDS
@@ -24,8 +28,8 @@ from aebench.workspace import Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-# Plan -> the code that computes by it, a key of `fingerprint.COMPUTING`.
-COMPUTING_OF = {
+# Plan -> its stage.
+STAGE_OF = {
     DataPlan: "prepare",
     TrainPlan: "train",
     EncodePlan: "encode",
@@ -33,30 +37,50 @@ COMPUTING_OF = {
     ReportPlan: "report",
 }
 WAIT = 3.0  # seconds: more than another process needs to end that has lost its DVC
+# What a file system without locks says.
+WITHOUT_LOCKS = errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL
 P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, ReportPlan)
 
 
 @contextlib.contextmanager
-def alone(workspace: Workspace, name: str) -> Iterator[None]:
+def alone(workspace: Workspace, name: str, wait: float = WAIT) -> Iterator[None]:
     """One process at a time, and none beside a DVC that did not start it.
 
-    `name`: the verb and what it takes. AebenchError for a second one.
+    `name`: the verb and what it takes; `wait`: seconds for another's end. AebenchError for a second
+    one.
     """
     check_not_held(workspace, client())
-    lock = FileLock(workspace.root / ".aebench" / "locks" / name.replace(" ", "-"))
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    folder = workspace.root / ".aebench" / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / name.replace(" ", "-"))
     try:
-        lock.acquire(timeout=WAIT)
+        with warnings.catch_warnings(action="ignore"):  # of its other way, on some file systems
+            lock.acquire(timeout=wait)
     except Timeout:
         raise AebenchError(
             f"another `aebench {name}` is writing the same files; wait for its end, or end it"
         ) from None
     except NotImplementedError:
-        pass  # a file system without locks
+        pass
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
     try:
         yield
     finally:
         lock.release()
+
+
+def check_planned(workspace: Workspace, run: str, seed: int | None = None) -> int:
+    """The seed, or the first one. AebenchError for a run or seed that is not in the plan."""
+    plan = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
+    if run not in plan.runs:
+        known = ", ".join(plan.runs)
+        raise AebenchError(f"unknown run {run!r}{nearest(run, plan.runs)}; runs: {known}")
+    seed = plan.seeds[0] if seed is None else seed
+    if seed not in plan.seeds:
+        raise AebenchError(f"run {run!r} has no seed {seed}; seeds: {str(plan.seeds)[1:-1]}")
+    return seed
 
 
 @dataclass
@@ -70,11 +94,17 @@ class Job(Generic[P]):
     inputs: Inputs = field(default_factory=Inputs)
     outs: Outs = field(default_factory=lambda: Outs(alone=True))
     data: DataRecord = field(init=False)  # after `prepared`
+    unnoted: dict[Path, list[int]] | None = None  # of the plug-in at the start
+
+    def __post_init__(self) -> None:
+        self.modules = self.fingerprint()[1]
+        self.states = [state(path) for path in sources(self.modules)]
 
     def prepared(self) -> Prepared:
         """What is said of the prepared images. AebenchError as of `Inputs.check`."""
         path = self.workspace.data_record
         self.data = DataRecord.read(path, "aebench prepare")
+        self.inputs.note([path])
         meta = self.workspace.prepared / "meta.json"
         self.inputs.check(meta, self.data.file_hash(meta.name), FIX)
         found = Prepared.read(meta, "aebench prepare")
@@ -85,6 +115,7 @@ class Job(Generic[P]):
     def result(self, stage: str, run: str, seed: int) -> Any:
         """The record of an earlier stage. AebenchError where it is not there or damaged."""
         path = self.workspace.result_path(run, seed, f"{stage}.json")
+        self.inputs.note([path])
         return RECORDS[stage].read(path, "dvc repro")
 
     def images(self, split: str) -> "np.ndarray":
@@ -112,10 +143,18 @@ class Job(Generic[P]):
     def loaded(self) -> None:
         """To be called after the plug-in's import: AebenchError if it was of other code.
 
-        What computes is imported, too, as far as it was not.
+        What computes is imported, too, as far as it was not: later edits do not reach it.
         """
-        for module in self.fingerprint()[1]:
+        for module in self.modules:
             importlib.import_module(module)
+        plugin = self.plugin()
+        own = sources(self.modules)
+        for path, before in zip(own, self.states, strict=True):
+            if state(path) != before:
+                raise changed(path)
+        for path in (*own, *(plugin.unnoted() if plugin else ())):
+            if path.suffix == ".py":
+                check_bytecode(path)
         self.check_code()
 
     def check_code(self) -> None:
@@ -129,18 +168,22 @@ class Job(Generic[P]):
             return
         if planned.plugin is None or plugin.fingerprint() != planned.plugin:
             raise self.other(f"the code of {plugin.name}", planned.plugin or "", plugin.hashes())
-        if changed := plugin.changed():
+        if executed := plugin.changed():
             raise AebenchError(
-                f"{plugin.name}: {', '.join(changed)} changed while this stage ran, which uses "
+                f"{plugin.name}: {', '.join(executed)} changed while this stage ran, which uses "
                 "the old content; run `dvc repro` again"
             )
+        if self.unnoted is None:
+            self.unnoted = plugin.unnoted()
+        for path, before in plugin.unnoted().items():
+            if self.unnoted.get(path) != before:
+                raise changed(path)
 
     def fingerprint(self) -> tuple[str, dict[str, str]]:
         """Of aebench's code that computes."""
         plan = self.plan
-        key = COMPUTING_OF[type(plan)]
-        if isinstance(plan, TrainPlan) and plan.train is None:
-            key = "closed form"
+        is_closed_form = isinstance(plan, TrainPlan) and plan.train is None
+        key = "closed form" if is_closed_form else STAGE_OF[type(plan)]
         return known_fingerprint(self.workspace, key)
 
     def plugin(self) -> Plugin | None:
@@ -162,18 +205,60 @@ class Job(Generic[P]):
         )
 
 
-@contextlib.contextmanager
-def working(workspace: Workspace, kind: type[P], name: str, plan_file: Path) -> Iterator[Job[P]]:
-    """A stage from the reading of its plan to the writing of its outs.
+def changed(path: Path) -> AebenchError:
+    """It is not known what of it was used."""
+    return AebenchError(f"{path}: changed while this stage ran; run `dvc repro` again")
 
-    with working(workspace, TrainPlan, "train cnn 0", plan_file) as job:
+
+def check_bytecode(source: Path) -> None:
+    """AebenchError if Python takes older bytecode for that of the source.
+
+    It does where the time of the source, to a second, and its size are those of before: after an
+    edit within that second, a copy that keeps times.
+    """
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    try:
+        found, written = source.stat(), cached.stat().st_mtime
+        if written > found.st_ctime:
+            return  # made of what the source is now
+        content = cached.read_bytes()
+        about = b"".join(
+            (int(number) & 0xFFFFFFFF).to_bytes(4, "little")
+            for number in (0, found.st_mtime, found.st_size)
+        )
+        if content[:16] != importlib.util.MAGIC_NUMBER + about:
+            return  # Python does not take it
+        same = marshal.loads(content[16:]) == compile(source.read_bytes(), str(source), "exec")
+    except (OSError, ValueError, EOFError, TypeError):
+        return  # nor that
+    if not same:
+        raise AebenchError(
+            f"{cached}: of another content than {source}, which has the same time and size; "
+            "remove it: Python would run it instead"
+        )
+
+
+@contextlib.contextmanager
+def working(
+    workspace: Workspace, kind: type[P], run: str | None = None, seed: int | None = None
+) -> Iterator[Job[P]]:
+    """The stage of that kind of plan, from the reading of the plan to the writing of its outs.
+
+    with working(workspace, TrainPlan, "cnn", 0) as job:
         model = load_model(workspace, job.plan.plugin, job.plan.model)
         job.loaded()
         job.outs.write(path, content)
 
     The outs are written at the end, if plan, code and inputs are still those of the start; else
-    AebenchError says what changed, and nothing is written. `name`: the verb and what it takes.
+    AebenchError says what changed, and nothing is written.
     """
+    stage = STAGE_OF[kind]
+    if run is None:
+        name = stage
+        plan_file = workspace.plan / ("data.json" if kind is DataPlan else "report.json")
+    else:
+        name = f"{stage} {run} {check_planned(workspace, run, seed)}"
+        plan_file = workspace.plan_path(run, stage)
     with alone(workspace, name):
         EXECUTED.clear()  # what another stage ran in this process
         plan, plan_hash = kind.read_with_hash(plan_file, "aebench plan")

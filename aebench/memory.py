@@ -40,6 +40,7 @@ def state(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-def settled(path: Path) -> bool:
-    """Whether the file is old enough for `state` to tell a later change."""
-    return time.time() - os.stat(path).st_ctime > SETTLED
+def settled(path: Path, now: float | None = None) -> bool:
+    """Whether the file has not changed shortly before `now`: `state` tells a later change."""
+    now = time.time() if now is None else now
+    return now - os.stat(path).st_ctime > SETTLED

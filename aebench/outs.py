@@ -7,8 +7,11 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
+import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,6 +83,7 @@ class Outs:
     def __init__(self, alone: bool = False) -> None:
         self._alone = alone
         self._parts: dict[Path, Part] = {}
+        self._gone: list[Path] = []
 
     def __enter__(self) -> "Outs":
         return self
@@ -97,6 +101,10 @@ class Outs:
         """The whole content of `path` at once."""
         self.open(path).write(content)
 
+    def remove(self, path: Path) -> None:
+        """A file or folder that is not there any more with the new ones."""
+        self._gone.append(path)
+
     def hash(self, path: Path) -> str:
         """SHA-256 of what was written for `path` so far."""
         return self._parts[path].hash
@@ -111,8 +119,11 @@ class Outs:
             if error is None:
                 for part in self._parts.values():
                     part.finish()
-                for path, part in self._parts.items():
-                    os.replace(part.path, path)
+                with uninterrupted():
+                    for path, part in self._parts.items():
+                        os.replace(part.path, path)
+                for path in self._gone:
+                    remove(path)
                 for folder in {path.parent for path in self._parts}:
                     sync(folder)
         except OSError as late:
@@ -122,6 +133,28 @@ class Outs:
             for part in self._parts.values():
                 part.drop()
             say_where(error, self._parts)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits, where this is the main thread: a set is not to be half new."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        if came:
+            raise KeyboardInterrupt
+
+
+def remove(path: Path) -> None:
+    """A file, a link, or a folder with all that is in it."""
+    with contextlib.suppress(OSError):  # what is wanted is there
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def sync(folder: Path) -> None:

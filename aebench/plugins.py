@@ -46,7 +46,7 @@ from aebench.fingerprint import (
     normalised,
     source_hash,
 )
-from aebench.memory import read_memory, write_memory
+from aebench.memory import read_memory, state, write_memory
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
 from aebench.workspace import Workspace, is_json, sha256
@@ -85,6 +85,14 @@ class Plugin:
             for source in EXECUTED.get(str(path.resolve()), ())
             if normalised(source) != normalised(path.read_bytes())
         ]
+
+    def unnoted(self) -> dict[Path, list[int]]:
+        """The state of its files of which EXECUTED does not note what was used of them.
+
+        Those of a package, and what a folder holds beside sources: an edit that was undone shows.
+        """
+        noted = self.folder is not None
+        return {p: state(p) for p in self.sources()[0] if not noted or p.suffix != ".py"}
 
     def activate(self) -> None:
         """Make its helpers importable by name: before its code runs."""

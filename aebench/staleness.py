@@ -27,10 +27,12 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     lines = [f"prepare: {reason}"] if reason else []
     times: list[float | None] = []
     for (run, seed), found in results.items():
-        above = "prepare, if the images change" if reason else None
+        above = None
         for stage in PER_RUN:
             new = plan.files[workspace.plan_path(run, stage)]
             why = f"follows {above}" if above else stage_reason(stage, found, data, new, code)
+            if reason and not why:
+                why = "follows prepare, if the images change"
             if why:
                 above = f"{stage}@{run}-{seed}"
                 times.append(estimate(results, run, stage, new) if same_images else None)

@@ -324,6 +324,24 @@ def test_damaged_pictures_hide_their_row(copies, name, content, reason):
     assert hidden.startswith(f"mlp, seed 0: {name}.npy {reason}") and len(found.results) == 19
 
 
+@pytest.mark.parametrize("name", ["examples", "worst", "code_map", "outcomes"])
+def test_a_file_that_was_recorded_and_is_gone(finished, tmp_path, name):
+    folder = Workspace(tmp_path / "workspace")
+    shutil.copytree(finished.folder, folder.folder)
+    (folder / f"results/mlp/0/{name}.npy").unlink()
+    (hidden,) = gather([folder.folder]).hidden
+    assert hidden == f"mlp, seed 0: {name}.npy is not there"
+
+
+def test_a_checksum_is_not_to_be_left_out(finished, tmp_path):
+    shutil.copytree(finished / "results", tmp_path / "results")
+    path = tmp_path / "results/mlp/0/encode.json"
+    content = json.loads(path.read_text()) | {"mse": 0.001, "checksum": None}
+    path.write_text(json.dumps(content))
+    (hidden,) = gather([tmp_path]).hidden
+    assert "encode.json: damaged or edited: its content is not what its checksum says" in hidden
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other"])
 def test_a_damaged_sprite_is_told(copies, damage):
     with_pictures(copies[0], "mlp", 0)

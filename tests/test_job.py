@@ -2,6 +2,7 @@
 
 import json
 import os
+import py_compile
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import LIGHT
 from filelock import FileLock
 
 from aebench import job
+from aebench.errors import AebenchError
 from aebench.fingerprint import known_fingerprint
 
 # What a test wants to happen while the stage runs stands outside of what its key covers.
@@ -103,7 +105,7 @@ def test_code_of_another_version_computes_nothing(finished, tmp_path, monkeypatc
     shutil.copytree(finished.folder, workspace.folder)
     arguments = [verb, "mlp", "0"] if verb in ("train", "encode", "knn") else [verb]
     before = {path: path.stat().st_mtime_ns for path in workspace.folder.rglob("*.json")}
-    for asked in (1, 3, 4):  # the second asks for the names of the modules alone
+    for asked in (2, 3, 4):  # the first asks for the names of the modules alone
         calls = []
 
         def other(at, stage, *more, asked=asked, calls=calls):
@@ -141,6 +143,61 @@ def test_a_plug_ins_bytecode_is_not_believed(tampered):
     (tampered / "meanwhile.py").write_text("import _late; assert _late.WIDTH == 1")
     tampered.run("aebench", "train", "one", "0")
     assert result(tampered)["status"] == "ok"
+
+
+def test_a_file_of_a_folder_plug_in_is_watched(light):
+    """What of it was read nobody knows: so an edit is refused that was undone, too."""
+    folder = light / "plugins/light"
+    folder.mkdir()
+    (light / "plugins/light.py").rename(folder / "__init__.py")
+    source = (folder / "__init__.py").read_text()
+    meanwhile = "    from pathlib import Path; p = Path('plugins/light/scale.txt')\n"
+    meanwhile += "    p.write_text('0'); p.write_text('1')\n    from torch import nn\n"
+    (folder / "__init__.py").write_text(source.replace("    from torch import nn\n", meanwhile))
+    (folder / "scale.txt").write_text("1")
+    light.run("aebench", "plan")
+    light.run("aebench", "prepare")
+    *_, line = light.run("aebench", "train", "one", "0", ok=False).stderr.splitlines()
+    assert line.endswith(
+        "plugins/light/scale.txt: changed while this stage ran; run `dvc repro` again"
+    )
+    assert result(light) is None
+
+
+def test_code_that_changes_while_it_is_imported(tampered, monkeypatch):
+    """What of it was imported nobody knows, also where it is the same again."""
+    source = tampered / "module.py"
+    source.write_text("X = 1\n")
+    monkeypatch.setattr(job, "sources", lambda modules: [source])
+    load = job.importlib.import_module
+    monkeypatch.setattr(job.importlib, "import_module", lambda n: (source.touch(), load(n))[1])
+    *_, line = tampered.run("aebench", "train", "one", "0", ok=False).stderr.splitlines()
+    assert line.endswith("module.py: changed while this stage ran; run `dvc repro` again")
+
+
+def test_bytecode_of_an_older_source(tmp_path):
+    source = tmp_path / "module.py"
+    for content, words in (("X = 1\n", None), ("X = 2\n", "of another content than")):
+        source.write_text(content)
+        os.utime(source, (1e9, 1e9))
+        if words is None:
+            cached = py_compile.compile(str(source), doraise=True)
+            os.utime(cached, (2e9, 2e9))
+            job.check_bytecode(source)
+            os.utime(cached, (1e9, 1e9))
+            job.check_bytecode(source)
+    with pytest.raises(AebenchError, match=words):
+        job.check_bytecode(source)
+    source.write_text("X = 1234\n")
+    job.check_bytecode(source)
+
+
+@pytest.mark.parametrize("run", ["./mlp", "../plan/mlp", "mlp/0", "no\nrun", "x" * 300, "MLP", ""])
+def test_a_run_that_is_not_planned(finished, run):
+    (line,) = finished.run("aebench", "train", run, "0", ok=False).stderr.splitlines()
+    assert "unknown run " in line and "runs: mlp, cnn-latent10, pixels" in line
+    (line,) = finished.run("aebench", "train", "mlp", "7", ok=False).stderr.splitlines()
+    assert "run 'mlp' has no seed 7; seeds: 0" in line
 
 
 def flip(path, place=-3):

@@ -42,7 +42,7 @@ from tabulate import tabulate
 
 from aebench.commands.init import call, program, reason
 from aebench.errors import AebenchError, first_line
-from aebench.holder import check_not_held
+from aebench.holder import check_not_held, in_rwlock
 from aebench.mending import is_whole, md5
 from aebench.outs import OLD
 from aebench.params import read_params
@@ -148,6 +148,8 @@ def opened(workspace: Workspace, alone: bool) -> Iterator["Repo"]:
                     stack.enter_context(repo.lock)
                 except LockError:
                     raise AebenchError("a DVC holds this workspace: wait for its end") from None
+                if repo.tmp_dir and in_rwlock(Path(repo.tmp_dir)):  # begun since the first look
+                    raise AebenchError("a stage of DVC runs in this workspace: wait for its end")
             yield repo
 
 

@@ -102,7 +102,10 @@ def read(workspace: Workspace, name: str, commit: str = "") -> "Side":
     with named_in_errors(workspace, name):
         plan = ReportPlan.read(workspace.plan / "report.json", "dvc repro")
         # Plans of format 1 do not say which results are theirs.
-        results = read_results(workspace) if plan.data else gather([workspace.root])
+        if plan.data:
+            results = read_results(workspace, plan, pictures=False)
+        else:
+            results = gather([workspace.root])
         params = read_yaml(workspace.params)
     code = {}
     with contextlib.suppress(AebenchError):

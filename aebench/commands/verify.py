@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aebench.errors import AebenchError, nearest
+from aebench.errors import AebenchError
+from aebench.job import check_planned
 from aebench.params import read_params
 from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
-from aebench.records.plan import ReportPlan
 from aebench.records.train import TrainRecord
 from aebench.weights_file import path_fault
 from aebench.workspace import PER_RUN, Workspace, data_root, file_hash
@@ -74,13 +74,7 @@ def verify(workspace: Workspace, run: str, seed: int | None) -> None:
     and the accuracy within 2 points. AebenchError where that does not hold or there is no result of
     the current plan.
     """
-    plan = ReportPlan.read(workspace.plan / "report.json", "dvc repro")
-    if run not in plan.runs:
-        known = ", ".join(plan.runs)
-        raise AebenchError(f"unknown run {run!r}{nearest(run, plan.runs)}; runs: {known}")
-    seed = plan.seeds[0] if seed is None else seed
-    if seed not in plan.seeds:
-        raise AebenchError(f"run {run!r} has no seed {seed}; seeds: {str(plan.seeds)[1:-1]}")
+    seed = check_planned(workspace, run, seed)
     name = f"run {run!r}, seed {seed}"
     old = results(workspace, run, seed)
     if old.failed:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import itertools
 import json
@@ -151,19 +152,24 @@ class Resume:
         self.folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self.folder).free < 2 * end:  # the weights have to find room, too
             raise OSError(errno.ENOSPC, "the disk is almost full", str(self.folder))
-        with Outs() as outs:
+        with Outs(alone=True) as outs:
             file = outs.open(self.path)
             parts = (len(text).to_bytes(8, "little"), text, told)
             for part in itertools.chain(parts, state.values()):
                 file.write(part)
             file.write(bytes.fromhex(file.hash))
 
+    def files(self) -> list[Path]:
+        """The checkpoint, and what was begun of it."""
+        if self.path is None:
+            return []
+        return [self.path, *self.folder.glob(f".{glob.escape(self.path.name)}.*")]
+
     def remove(self) -> None:
-        """The training's outs are written, or the file is of no use; what was begun of it, too."""
-        if self.path and self.folder.is_dir():
-            with contextlib.suppress(OSError):
-                for path in [self.path, *self.folder.glob(f".{self.path.name}.*")]:
-                    path.unlink(missing_ok=True)
+        """It is of no use."""
+        with contextlib.suppress(OSError):
+            for path in self.files():
+                path.unlink(missing_ok=True)
 
 
 def reason(error: Exception) -> str:

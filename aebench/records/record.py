@@ -126,18 +126,18 @@ def checked(value: dict[str, Any], path: Path, made_by: str) -> dict[str, Any]:
     AebenchError where that is another one, and for a result that holds another plan than the one
     whose hash it says. Both are new in 0.2.0: where they are not there, nothing is said.
     """
-    found = value.get(CHECKSUM)
-    value = {key: item for key, item in value.items() if key != CHECKSUM}
-    plan, plan_hash = value.get("plan"), value.get("plan_hash")
+    content = {key: item for key, item in value.items() if key != CHECKSUM}
+    plan, wrong = value.get("plan"), None
     try:
-        same = found is None or found == sha256(json_bytes(value))
-        same &= not isinstance(plan, dict) or plan_hash == sha256(json_bytes(plan))
+        if CHECKSUM in value and value[CHECKSUM] != sha256(json_bytes(content)):
+            wrong = "its content is not what its checksum says"
+        elif isinstance(plan, dict) and value.get("plan_hash") != sha256(json_bytes(plan)):
+            wrong = "the plan in it is not the one that it names"
     except (ValueError, RecursionError):  # NaN, which no stage writes
-        same = False
-    if not same:
-        words = "damaged or edited: its content is not what its checksum says"
-        raise Damaged(path, words, f"run `{made_by}` again")
-    return value
+        wrong = "it holds what no stage writes"
+    if wrong:
+        raise Damaged(path, f"damaged or edited: {wrong}", f"run `{made_by}` again")
+    return content
 
 
 def fault(error: Exception) -> str:

@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from aebench.errors import AebenchError
 from aebench.records.plan import ReportPlan
@@ -19,6 +21,8 @@ from aebench.report.results import (
     read_sprite,
 )
 from aebench.schema import RUN_NAME, Knn
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -43,10 +47,9 @@ def gather(folders: Sequence[Path]) -> Results:
     first = places[0].data
     same = [place for place in places if place.data.data_hash == first.data_hash]
     alike = [place for place in same if place.data.examples == first.examples]
-    originals = (read_examples(place.folder, place.data, place.data) for place in alike)
-    shown = next((found for found in originals if found is not None), None)
-    found = Results(first, [], None, None, {}, [], [], shown)
-    found.sprite = next(sprites(same, found.hidden), None)
+    found = Results(first, [], None, None, {}, [], [], None)
+    found.originals = next(pictures(alike, read_originals, "shown test images", found.hidden), None)
+    found.sprite = next(pictures(same, read_sprite, "images of the maps", found.hidden), None)
     for place in places:
         if place not in same:
             what = f"{place.data.dataset}, hash {place.data.data_hash[:12]}"
@@ -65,14 +68,25 @@ def gather(folders: Sequence[Path]) -> Results:
     return found
 
 
-def sprites(places: Sequence[Place], hidden: list[str]) -> Iterator[bytes]:
+def read_originals(folder: Path, data: DataRecord) -> np.ndarray | None:
+    """The shown test images."""
+    return read_examples(folder, data, data)
+
+
+def pictures(
+    places: Sequence[Place],
+    read: Callable[[Path, DataRecord], T | None],
+    what: str,
+    hidden: list[str],
+) -> Iterator[T]:
     """Those there are; `hidden` gets why others are not."""
     for place in places:
         try:
-            if content := read_sprite(place.folder, place.data):
+            content = read(place.folder, place.data)
+            if content is not None:
                 yield content
         except AebenchError as error:
-            hidden.append(f"the images of the maps{of(place.name)}: {error}")
+            hidden.append(f"the {what}{of(place.name)}: {error}")
 
 
 def places_of(folders: Sequence[Path]) -> list[Place]:

@@ -144,16 +144,18 @@ def read_examples(
 
     `of`: the record of the stage that wrote them.
     """
-    path = next((path for name in EXAMPLES if (path := folder / name).is_file()), None)
-    return load_array(path, len(data.examples), of.file_hash(path.name)) if path else None
+    names = [name for name in EXAMPLES if of.file_hash(name) or (folder / name).is_file()]
+    if not names:
+        return None
+    return load_array(folder / names[0], len(data.examples), of.file_hash(names[0]))
 
 
 def read_worst(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarray | None:
     """Result.worst; None of an earlier version. AebenchError for what no stage writes."""
-    path = folder / "worst.npy"
-    if not path.is_file():
+    path, wanted = folder / "worst.npy", encode.file_hash("worst.npy")
+    if wanted is None and not path.is_file():
         return None
-    found = array(path, encode.file_hash(path.name))
+    found = array(path, wanted)
     if found.dtype != np.uint8 or found.shape != (2, min(WORST, data.num_test), *data.shape):
         raise AebenchError(f"worst.npy holds {found.dtype} {found.shape}, no pairs of test images")
     return found
@@ -161,10 +163,10 @@ def read_worst(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarr
 
 def read_code_map(folder: Path, data: DataRecord, encode: EncodeRecord) -> np.ndarray | None:
     """Result.code_map; None of an earlier version. AebenchError for what no stage writes."""
-    path = folder / "code_map.npy"
-    if not path.is_file():
+    path, wanted = folder / "code_map.npy", encode.file_hash("code_map.npy")
+    if wanted is None and not path.is_file():
         return None
-    found, count = array(path, encode.file_hash(path.name)), len(data.mapped)
+    found, count = array(path, wanted), len(data.mapped)
     if found.dtype != np.uint8 or found.shape not in [(maps, count, 2) for maps in MAPS]:
         raise AebenchError(
             f"code_map.npy holds {found.dtype} {found.shape}, no places of {count} images"
@@ -176,10 +178,10 @@ def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
     """Results.sprite; None of an earlier version. AebenchError where it is another picture."""
     from PIL import Image
 
-    path = folder / "sprite.webp"
-    if not path.is_file():
+    path, recorded = folder / "sprite.webp", data.file_hash("sprite.webp")
+    if recorded is None and not path.is_file():
         return None
-    found = content(path, data.file_hash(path.name))
+    found = content(path, recorded)
     wanted = size(len(data.mapped), *data.shape[1:])
     try:
         with Image.open(io.BytesIO(found), formats=["WebP"]) as picture:
@@ -191,10 +193,13 @@ def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
     return found
 
 
-def read_results(workspace: Workspace, plan: ReportPlan | None = None) -> Results:
+def read_results(
+    workspace: Workspace, plan: ReportPlan | None = None, pictures: bool = True
+) -> Results:
     """What the plan names, that of the workspace's plan/report.json unless given.
 
-    AebenchError without a plan or images.
+    `pictures`: whether those that a report shows are read, too. AebenchError without a plan or
+    images.
     """
     plan = plan or ReportPlan.read(workspace.plan / "report.json", "aebench plan")
     data = DataRecord.read(workspace.results / "data.json", "dvc repro")
@@ -210,19 +215,21 @@ def read_results(workspace: Workspace, plan: ReportPlan | None = None) -> Result
         plan.seeds,
         None,
     )
-    try:
-        found.originals = read_examples(workspace.results, data, data)
-    except AebenchError as error:
-        found.hidden.append(f"the shown test images: {told(workspace, error)}")
-    try:
-        found.sprite = read_sprite(workspace.results, data)
-    except AebenchError as error:
-        found.hidden.append(f"the images of the maps: {told(workspace, error)}")
+    if pictures:
+        try:
+            found.originals = read_examples(workspace.results, data, data)
+        except AebenchError as error:
+            found.hidden.append(f"the shown test images: {told(workspace, error)}")
+        try:
+            found.sprite = read_sprite(workspace.results, data)
+        except AebenchError as error:
+            found.hidden.append(f"the images of the maps: {told(workspace, error)}")
     for run in plan.runs:
         for seed in plan.seeds:
             try:
                 folder = workspace.results / run / str(seed)
-                found.results.append(read_result(folder, data, plan.expected.get(run, {})))
+                expected = plan.expected.get(run, {})
+                found.results.append(read_result(folder, data, expected, pictures))
             except AebenchError as error:
                 found.hidden.append(f"{run}, seed {seed}: {told(workspace, error)}")
     return found
@@ -236,7 +243,10 @@ def told(workspace: Workspace, error: AebenchError) -> str:
 
 
 def read_result(
-    folder: Path, data: DataRecord, expected: Mapping[str, str] | None = None
+    folder: Path,
+    data: DataRecord,
+    expected: Mapping[str, str] | None = None,
+    pictures: bool = True,
 ) -> Result:
     """The result in results/<run>/<seed>. AebenchError says why there is none that can be shown.
 
@@ -274,7 +284,7 @@ def read_result(
         train.losses,
         train.curves,
         read_outcomes(folder, data, encode, knn) if ok else np.empty(0),
-        read_examples(folder, data, encode) if ok and decodes else None,
+        read_examples(folder, data, encode) if ok and decodes and pictures else None,
         f"{folder.parent.name}-{folder.name}",
         code={
             f"{stage} {kind}": found
@@ -283,8 +293,8 @@ def read_result(
             if found
         },
         epoch_seconds=train.all_epoch_seconds,
-        worst=read_worst(folder, data, encode) if ok and decodes else None,
-        code_map=read_code_map(folder, data, encode) if ok else None,
+        worst=read_worst(folder, data, encode) if ok and decodes and pictures else None,
+        code_map=read_code_map(folder, data, encode) if ok and pictures else None,
     )
 
 

@@ -47,8 +47,7 @@ def encode(workspace: Workspace, run: str, seed: int) -> None:
     from aebench.job import working
     from aebench.records.plan import EncodePlan
 
-    plan_file = workspace.plan_path(run, "encode")
-    with working(workspace, EncodePlan, f"encode {run} {seed}", plan_file) as job:
+    with working(workspace, EncodePlan, run, seed) as job:
         encode_by(job, run, seed)
 
 

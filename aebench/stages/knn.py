@@ -34,8 +34,7 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
     """
     from aebench.job import working
 
-    plan_file = workspace.plan_path(run, "knn")
-    with working(workspace, KnnPlan, f"knn {run} {seed}", plan_file) as job:
+    with working(workspace, KnnPlan, run, seed) as job:
         knn_by(job, run, seed)
 
 

@@ -36,9 +36,8 @@ def plan(workspace: Workspace, check: bool = False) -> None:
     if check:
         print("\n".join(why_stale(workspace, resolved(workspace, remembering=False))))
         return
-    found = resolved(workspace, remembering=True)
-    with alone(workspace, "plan"):
-        write_changed(workspace, found)
+    with alone(workspace, "plan", wait=60):
+        write_changed(workspace, resolved(workspace, remembering=True))
 
 
 def resolved(workspace: Workspace, remembering: bool) -> Plan:

@@ -1,9 +1,6 @@
 """Turn the data set's images into arrays."""
 
-import shutil
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
@@ -24,10 +21,8 @@ def prepare(workspace: Workspace) -> None:
     """
     from aebench.job import working
 
-    plan_file = workspace.plan / "data.json"
-    with working(workspace, DataPlan, "prepare", plan_file) as job:
+    with working(workspace, DataPlan) as job:
         record = prepare_by(job)
-    remove_others(workspace.prepared, record.files or {})
     for words in record.words:
         print(f"aebench: warning: {record.dataset}: {words}", file=sys.stderr)
 
@@ -77,6 +72,9 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
     outs.write(places["meta.json"], meta.json_bytes())
     np.save(outs.open(places["examples.npy"]), test[images.examples])
     outs.write(places["sprite.webp"], sprite(test[meta.mapped]))
+    for path in workspace.prepared.glob("*"):  # all of the folder is one of DVC's outs
+        if path not in places.values():
+            outs.remove(path)
     record = DataRecord(
         **meta.model_dump(exclude={"format"}),
         plan_hash=job.plan_hash,
@@ -90,13 +88,6 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
     )
     outs.write(workspace.results / "data.json", record.json_bytes())
     return record
-
-
-def remove_others(folder: Path, files: Iterable[str]) -> None:
-    """Leave nothing else in the folder, all of which is one of DVC's outs."""
-    for path in folder.iterdir():
-        if path.name not in files:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def check_k(workspace: Workspace, num_train: int) -> None:

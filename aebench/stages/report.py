@@ -25,7 +25,7 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
 
     AebenchError, after everything is written, when every trained run failed.
     """
-    from aebench.job import working
+    from aebench.job import alone, working
     from aebench.records.plan import ReportPlan
     from aebench.report.gather import gather
     from aebench.report.results import read_results
@@ -38,17 +38,16 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
         )
     if results:
         found = gather(results)
-        with Outs() as outs:
-            names = write(workspace, found, outs)
+        with alone(workspace, "report"), Outs(alone=True) as outs:
+            write(workspace, found, outs)
     else:
-        with working(workspace, ReportPlan, "report", workspace.plan / "report.json") as job:
+        with working(workspace, ReportPlan) as job:
             job.loaded()
-            job.inputs.note(path for path in workspace.results.rglob("*") if path.is_file())
+            folders = [workspace.results / run for run in job.plan.runs]
+            files = [path for folder in folders for path in folder.glob("*/[!.]*")]
+            job.inputs.note([*workspace.results.glob("[!.]*.*"), *files])
             found = read_results(workspace, job.plan)
-            names = write(workspace, found, job.outs)
-    for old in workspace.reports.glob("figures/*.png"):
-        if f"figures/{old.name}" not in names:
-            old.unlink()
+            write(workspace, found, job.outs)
     if results:
         print(f"wrote {workspace.reports / 'report.md'}, results.csv, *.json, figures/ and plots/")
     page = (workspace.reports / "report.html").absolute()
@@ -63,13 +62,16 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
         raise AebenchError(f"all trained runs failed; the reasons are in {path}")
 
 
-def write(workspace: Workspace, results: "Results", outs: Outs) -> set[str]:
-    """Render them; the names of the files below reports/."""
+def write(workspace: Workspace, results: "Results", outs: Outs) -> None:
+    """Render them."""
     from aebench.report.render import files
 
     contents = files(results, os.environ.get("DVC_EXP_NAME"))
-    # DVC expects the folder, which is empty where there is nothing to draw.
-    (workspace.reports / "figures").mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         outs.write(workspace.reports / name, content)
-    return set(contents)
+    # DVC expects the folder, which is empty where there is nothing to draw.
+    figures = workspace.reports / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    for old in figures.glob("*.png"):
+        if f"figures/{old.name}" not in contents:
+            outs.remove(old)

@@ -41,14 +41,12 @@ def train(workspace: Workspace, run: str, seed: int) -> None:
     from aebench.job import working
     from aebench.records.plan import TrainPlan
 
-    plan_file = workspace.plan_path(run, "train")
-    with working(workspace, TrainPlan, f"train {run} {seed}", plan_file) as job:
-        resume = train_by(job, run, seed)
-    resume.remove()
+    with working(workspace, TrainPlan, run, seed) as job:
+        train_by(job, run, seed)
 
 
-def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> "Resume":
-    """Train as the job's plan says. The checkpoint that its outs make useless."""
+def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
+    """Train as the job's plan says."""
     import torch
 
     from aebench.models.process import gpu_name, keep_freed_memory
@@ -99,7 +97,8 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> "Resume":
     )
     outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
     outs.write(workspace.result_path(run, seed, "train.json"), record.json_bytes())
-    return resume
+    for path in resume.files():
+        outs.remove(path)  # of no use any more
 
 
 def computed(
