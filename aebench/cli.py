@@ -29,6 +29,7 @@ from aebench.workspace import PER_RUN, STAGES, Workspace
 
 PACKAGE = Path(__file__).parent
 COMPUTING = (*PER_RUN, "check-plugin", "new-plugin")
+WHOLE = STAGES[1:]  # those that write all at their end, or nothing: see `Job`
 
 
 def main() -> int:
@@ -118,7 +119,8 @@ def run(arguments: list[str]) -> int:
             raise
         what, fix = found
         again = "dvc repro" if verb in STAGES else f"aebench {verb}"
-        words = f"{what}; nothing was written; {fix}, and run `{again}` again"
+        nothing = "nothing was written; " if verb in WHOLE else ""
+        words = f"{what}; {nothing}{fix}, and run `{again}` again"
         print(f"aebench: error: {verb}: {words}", file=sys.stderr)
         return 1
     return 0

@@ -4,6 +4,7 @@ import difflib
 import errno
 import os
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
@@ -17,12 +18,14 @@ LIBRARIES = str(Path(__file__).parent), sysconfig.get_path("stdlib")
 class Breakdown(NamedTuple):
     """One way in which a machine fails: how it is known, and what the user can do.
 
-    `numbers`: names in `errno`; `words`: in lower case, beside the system's words for the numbers.
+    `numbers`: names in `errno`, which texts have beside the system's words for them; `words`: in
+    lower case; `of_files`: such as only the text of an OSError tells it by.
     """
 
     fix: str
     numbers: tuple[str, ...]
     words: tuple[str, ...] = ()
+    of_files: tuple[str, ...] = ()
 
 
 BREAKDOWNS = (
@@ -47,17 +50,20 @@ BREAKDOWNS = (
     Breakdown(
         "make room there, or raise the limit of it (quota, `ulimit -f`)",
         ("ENOSPC", "EDQUOT", "EFBIG"),
-        (" requested and ", "disk is full"),  # numpy's; SQLite's
+        ("no space left on device", "disk quota exceeded", "disk is full"),
+        (" requested and ",),  # numpy's
     ),
     Breakdown(
         "raise the limit of open files (`ulimit -n`)",
         ("EMFILE", "ENFILE"),
-        ("0 items of ancdata",),  # torch's, of a file that a worker hands over
+        # Of a file that one of torch's workers hands over.
+        ("0 items of ancdata", "too many open files"),
     ),
     Breakdown(
         "end other processes, or raise their limit (`ulimit -u`)",
         ("EAGAIN",),
-        ("can't start new thread",),
+        # What C++ makes of a thread that cannot be started has no number.
+        ("can't start new thread", "resource temporarily unavailable"),
     ),
     Breakdown(
         "mend that disk, or how it is mounted",
@@ -65,7 +71,7 @@ BREAKDOWNS = (
             *("EIO", "EREMOTEIO", "EROFS", "ENODEV", "ENXIO", "ENOMEDIUM", "EBADMSG", "EUCLEAN"),
             *("ESTALE", "ENOTCONN", "ENOLCK"),
         ),
-        ("disk i/o error",),
+        ("disk i/o error", "read-only file system"),
     ),
     Breakdown(
         "look at what ended it (dmesg tells where memory was short)",
@@ -81,7 +87,7 @@ BREAKDOWNS = (
             *("ETIMEDOUT", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ENETDOWN"),
             *("ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENOBUFS"),
         ),
-        ("timed out", "name resolution", "name or service not known", "http error 50"),
+        of_files=("timed out", "name resolution", "name or service not known", "http error 50"),
     ),
 )
 NUMBERS = {
@@ -90,11 +96,7 @@ NUMBERS = {
     for name in kind.numbers
     if hasattr(errno, name)
 }
-WORDS = {
-    **{words: kind for kind in BREAKDOWNS for words in kind.words},
-    **{os.strerror(number).lower(): kind for number, kind in NUMBERS.items()},
-}
-MEMORY = NUMBERS[errno.ENOMEM]
+MEMORY, ROOM = NUMBERS[errno.ENOMEM], NUMBERS[errno.ENOSPC]
 LONGEST_TEXT = 1000  # characters of another's text that are shown
 
 
@@ -139,12 +141,16 @@ def breakdown(error: BaseException) -> tuple[BaseException, Breakdown] | None:
 
     It may be the cause of the one that was raised, or what a plug-in made another of, or lie in a
     group. A `MemoryError` is always the machine's, whatever was asked for: a larger one has it. A
-    RecursionError is the model's, and so is a GPU's device-side assert: an index out of range.
+    RecursionError is the model's, and so is a GPU's device-side assert: an index out of range. So
+    is what a plug-in made a Failure of, such as a download; but not memory or a full disk, which
+    the same model has elsewhere.
     """
     found = list(related(error))
     if any("device-side assert" in text_of(one).lower() for one in found):
         return None
-    return next(((one, kind) for one in found if (kind := kind_of(one))), None)
+    broken = next(((one, kind) for one in found if (kind := kind_of(one))), None)
+    meant = isinstance(error, Failure) and author_line(error)
+    return None if broken and meant and broken[1] not in (MEMORY, ROOM) else broken
 
 
 def related(error: BaseException) -> Iterator[BaseException]:
@@ -168,13 +174,31 @@ def kind_of(error: BaseException) -> Breakdown | None:
         return MEMORY
     if isinstance(error, OSError) and error.errno in NUMBERS:
         return NUMBERS[error.errno]
-    kind = type(error)
-    library = not kind.__module__.startswith(("builtins", "aebench"))
-    named = isinstance(error, OSError) and error.strerror is not None and not library
+    if is_of_plugin(type(error)):
+        return None
+    of_files, library = isinstance(error, OSError), type(error).__module__ != "builtins"
+    named = of_files and error.strerror is not None and not library
     if named or not (library or isinstance(error, RuntimeError | OSError | ImportError)):
         return None
     text = text_of(error).lower()
-    return next((kind for words, kind in WORDS.items() if words in text), None)
+    for kind in BREAKDOWNS:
+        if any(words in text for words in (*kind.words, *(kind.of_files if of_files else ()))):
+            return kind
+    for number, kind in NUMBERS.items():  # "[errno 28] no space", "no space (28)", "os error 28"
+        told = rf"(errno|error|code|\()\W*{number}\b"
+        if os.strerror(number).lower() in text and re.search(told, text):
+            return kind
+    return None
+
+
+def is_of_plugin(kind: type) -> bool:
+    """Whether the class is aebench's, a plug-in's or one of a plug-in's helpers."""
+    package = kind.__module__.split(".")[0]
+    if package.startswith("aebench") or package in INSTALLED:
+        return True
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    folders = getattr(sys.modules.get("aebench_plugins"), "__path__", [])
+    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 def outside(error: BaseException) -> tuple[str, str] | None:
