@@ -176,13 +176,14 @@ def kind_of(error: BaseException) -> Breakdown | None:
         return NUMBERS[error.errno]
     if is_of_plugin(type(error)):
         return None
-    of_files, library = isinstance(error, OSError), type(error).__module__ != "builtins"
-    named = of_files and error.strerror is not None and not library
+    library = type(error).__module__ != "builtins"
+    named = isinstance(error, OSError) and error.strerror is not None and not library
     if named or not (library or isinstance(error, RuntimeError | OSError | ImportError)):
         return None
     text = text_of(error).lower()
     for kind in BREAKDOWNS:
-        if any(words in text for words in (*kind.words, *(kind.of_files if of_files else ()))):
+        words = kind.words + (kind.of_files if isinstance(error, OSError) else ())
+        if any(each in text for each in words):
             return kind
     for number, kind in NUMBERS.items():  # "[errno 28] no space", "no space (28)", "os error 28"
         told = rf"(errno|error|code|\()\W*{number}\b"

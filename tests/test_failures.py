@@ -122,7 +122,7 @@ def number(name, *more):
     return OSError(getattr(errno, name), os.strerror(getattr(errno, name)), *more)
 
 
-def wrapped(error, by=ValueError):
+def wrapped(error, by: type[Exception] = ValueError):
     """What `except` makes of it: the chain is kept even where nothing shows it."""
     try:
         try:
@@ -229,7 +229,7 @@ MODELS = [
 @pytest.mark.parametrize(("error", "fix"), MACHINES)
 def test_what_the_machine_does_is_told_by_what_failed(error, fix):
     assert is_machine_failure(error)
-    line, told = outside(error)
+    line, told = outside(error) or ("", "")
     assert fix in told and line.startswith("the machine failed, not the model: ")
 
 
