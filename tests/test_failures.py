@@ -275,7 +275,7 @@ def test_file_that_cannot_be_written_is_named(light, verb):
         "train": ("runs", "runs/one/0"),
         "encode": ("results/one/0/encode.json", "results/one/0/encode.json"),
         "knn": ("results/one/0/knn.json", "results/one/0/knn.json"),
-        "report": ("reports", "reports/figures"),
+        "report": ("reports", "reports"),
     }[verb]
     stages = ["plan", "prepare", "train", "encode", "knn", "report"]
     commands = [[v, *(["one", "0"] if v in ("train", "encode", "knn") else [])] for v in stages]
