@@ -119,6 +119,9 @@ class Outs:
             if error is None:
                 for part in self._parts.values():
                     part.finish()
+                for path in self._parts:
+                    if path.is_dir():  # would end the renames half-way
+                        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
                 with uninterrupted():
                     for path, part in self._parts.items():
                         os.replace(part.path, path)

@@ -1,7 +1,9 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -75,6 +77,46 @@ def test_a_hash_is_of_what_lies_in_the_file(tmp_path, array):
         found = outs.hash(path)
     assert found == hashlib.sha256(path.read_bytes()).hexdigest()
     assert np.array_equal(np.load(path), array)
+
+
+def test_a_folder_in_the_way_of_one_keeps_all_away(tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(IsADirectoryError, match="other"), Outs() as outs:
+        outs.write(tmp_path / "one", b"1")
+        outs.write(tmp_path / "other", b"2")
+    assert list(tmp_path.iterdir()) == [tmp_path / "other"]
+
+
+def test_what_is_removed_goes_with_the_set(tmp_path):
+    old, folder, link = tmp_path / "old", tmp_path / "folder", tmp_path / "link"
+    old.touch()
+    folder.mkdir()
+    (folder / "file").touch()
+    link.symlink_to(tmp_path)
+    for fails in (True, False):
+        with contextlib.suppress(ValueError), Outs() as outs:
+            outs.write(tmp_path / "new", b"1")
+            for path in (old, folder, link, tmp_path / "nosuch"):
+                outs.remove(path)
+            if fails:
+                raise ValueError
+        assert old.exists() == fails and folder.exists() == fails
+    assert list(tmp_path.iterdir()) == [tmp_path / "new"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_between_two_renames_waits_for_the_last(tmp_path, monkeypatch):
+    rename = os.replace
+
+    def interrupted(*places):
+        os.kill(os.getpid(), signal.SIGINT)
+        rename(*places)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), Outs() as outs:
+        for name in "abc":
+            outs.write(tmp_path / name, b"1")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_file_that_lost_its_end_is_not_put_in_its_place(tmp_path):

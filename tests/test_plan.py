@@ -290,8 +290,12 @@ def test_missing_split(light, folder_data, tmp_path):
 def test_unknown_run_of_a_stage(light):
     done = light.run("aebench", "train", "nosuch", "0", ok=False)
     assert done.stderr == (
-        "aebench: error: plan/nosuch/train.json: not there; run `aebench plan` first\n"
+        "aebench: error: plan/report.json: not there; run `aebench plan` first\n"
     )
+    light.run("aebench", "plan")
+    done = light.run("aebench", "train", "on", "0", ok=False)
+    words = "unknown run 'on' (did you mean 'one'?); runs: one"
+    assert done.stderr == f"aebench: error: {words}\n"
 
 
 def test_list_shows_what_there_is_and_what_failed(light, folder_data):

@@ -53,6 +53,8 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
     page = (workspace.reports / "report.html").absolute()
     if ".dvc" not in page.parts:  # where DVC runs an experiment of its queue, and removes it
         print(f"open {page.as_uri()}", flush=True)  # which a terminal makes a link
+    for words in found.hidden:
+        print(f"aebench: warning: not shown: {words}", file=sys.stderr)
     failed = [result for result in found.results if not result.ok]
     if failed:
         print(f"aebench: {len(failed)} of {len(found.results)} runs failed", file=sys.stderr)
