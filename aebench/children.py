@@ -13,6 +13,7 @@ left, removes the stage's folder of temporary files and tells the process that w
 Linux alone: elsewhere a process that forked without `exec` must not use the system's libraries.
 """
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -23,6 +24,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable
@@ -63,6 +65,14 @@ def known(pid: int) -> Known:
         return Known(pid, started(pid))
     except OSError:
         return Known(pid, None)
+
+
+class Guardian(NamedTuple):
+    """A stage's guardian, as the process sees it that waits."""
+
+    connection: socket.socket
+    pid: int | None = None  # where it is this process's child
+    others: Collection[int] = ()  # what this process had started before, or whoever it was then
 
 
 _client = 0
@@ -156,18 +166,19 @@ def temporary_folder() -> str | None:
 
 def forked(
     stage: Callable[[], int], parents: Iterable[Known], folder: str | None
-) -> socket.socket | None:
-    """A socket at whose other end a new guardian runs the stage; None without further processes.
+) -> Guardian | None:
+    """A new guardian, which runs the stage; None without further processes.
 
     `parents`: those that the stage must end with beside this process; `folder`: see
     `temporary_folder`.
     """
     near, far = socket.socketpair()
     own = os.getpid()
+    # Who ignores it is not told how a child ended; `exec` hands that on.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    others = [process.pid for process in children(recursive=True)]
     prctl(SET_SUBREAPER, 1)  # what a guardian leaves that is killed itself will be found here
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    flush()
     try:
         guardian = os.fork()
     except OSError:
@@ -178,19 +189,19 @@ def forked(
         near.close()
         guard(far, own, stage, parents, folder)
     far.close()
-    return near if ready(near) else None
+    if ready(near):
+        return Guardian(near, guardian, others)
+    near.close()
+    end_descendants(others)
+    return None
 
 
 def ready(connection: socket.socket) -> bool:
-    """Whether the guardian has the stage's process and lets it go; if not, it never will.
-
-    The socket is closed then.
-    """
+    """Whether the guardian has the stage's process and lets it go; if not, it never will."""
     with contextlib.suppress(OSError):  # it was reset, or its time is over
         if connection.recv(1) == READY:
             connection.settimeout(None)
             return True
-    connection.close()
     return False
 
 
@@ -230,8 +241,12 @@ def guard(
         end_descendants()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        end["memory"] = memory_kills() > kills
+        end["memory"] = struck(kills, memory_kills())
         connection.sendall(json.dumps(end).encode())
+    except Exception as error:
+        failure = {"failure": f"its guardian ended: {type(error).__name__}: {error}"}
+        with contextlib.suppress(OSError):
+            connection.sendall(json.dumps(failure).encode())
     finally:
         os._exit(0)  # and the stage with it, if it is there
 
@@ -242,10 +257,11 @@ def until_end(
     """Wait for the stage, which is ended when its client says so or is gone, as a parent may be.
 
     `status`: of waitpid; `done`: it came to its own end; `wanted`: it was ended from here.
+    TimeoutError if the system does not end it.
     """
     stage = known(child)
     watch = Watch(connection, stage, *parents)
-    deadline = None
+    deadline, killed = None, False
     while stage not in (
         happened := watch.wait(None if deadline is None else max(0, deadline - time.monotonic()))
     ):
@@ -253,8 +269,12 @@ def until_end(
             os.kill(child, signal.SIGINT)  # which lets it remove what it has half written
             deadline = time.monotonic() + PATIENCE
         elif not happened:
+            if killed:
+                raise TimeoutError(
+                    f"SIGKILL does not end process {child}, which waits for a device or a disk"
+                )
             os.kill(child, signal.SIGKILL)
-            deadline = time.monotonic() + LIMIT
+            deadline, killed = time.monotonic() + LIMIT, True
         for one in happened:
             watch.remove(one)
     _, status = os.waitpid(child, 0)
@@ -286,18 +306,47 @@ def become(
                 tempfile.tempdir = None  # what Python remembers of the variable
             status = stage()
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):  # as the interpreter does
+            print(end.code, file=sys.stderr)
     except KeyboardInterrupt:
         status = 130
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(Exception):
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-        if os.getpid() == own:  # no fork of a plug-in's that came out here
+        flush()
+        if os.getpid() != own:  # a fork of a plug-in's that came out here
+            os._exit(status & 0xFF)
+        tidy_up(words, status & 0xFF)
+
+
+def tidy_up(words: socket.socket, status: int) -> NoReturn:
+    """Run what libraries and plug-ins registered for the interpreter's end, then end the stage.
+
+    Late handlers are not waited for, and threads not at all: one that never ends, as a queue's,
+    would keep the stage, and so DVC, for ever. Nor are objects destroyed: torch takes a while.
+    """
+
+    def end() -> NoReturn:
+        try:
             words.send(DONE)
-        os._exit(status & 0xFF)
+        finally:
+            os._exit(status)
+
+    with contextlib.suppress(RuntimeError):  # no further thread: then no handlers either
+        late = threading.Timer(PATIENCE, end)
+        late.daemon = True
+        late.start()
+        atexit._run_exitfuncs()
+        flush()
+    end()
+
+
+def flush() -> None:
+    """What was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, full, None
+            stream.flush()
 
 
 class Once:
@@ -317,7 +366,7 @@ class Once:
             raise KeyboardInterrupt
 
 
-def awaited(connection: socket.socket, words: str, advice: str) -> int:
+def awaited(guardian: Guardian, words: str, advice: str) -> int:
     """The exit status of the stage; one that did not come to its own end is told in a line.
 
     `words`: the verb and its arguments; `advice`: what to do then. Signals that would end this
@@ -330,34 +379,42 @@ def awaited(connection: socket.socket, words: str, advice: str) -> int:
             os._exit(128 + number)
         got.append(number)
         with contextlib.suppress(OSError):
-            connection.send(INTERRUPT)
+            guardian.connection.send(INTERRUPT)
 
     for number in (signal.Signals[name] for name in ENDING):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, forward)
     content = b""
-    with connection, contextlib.suppress(OSError):
-        while piece := connection.recv(4096):
+    with guardian.connection, contextlib.suppress(OSError):
+        while piece := guardian.connection.recv(4096):
             content += piece
+    if guardian.pid is not None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(guardian.pid, 0)  # so that its and the stage's CPU time are this process's
+    end: dict[str, Any] = json.loads(content) if content else {"failure": None}
+    said = None
+    if "failure" in end:
+        if guardian.pid is not None:  # else the server ends what is left
+            end_descendants(guardian.others)
+        killed = None if got else "its guardian was killed, and the stage with it"
+        code, said = 1, end["failure"] or killed
+    else:
+        code = os.waitstatus_to_exitcode(end["status"])
+        if not end["done"]:
+            said = None if end["wanted"] or got else how(code, end["memory"])
+            code = code or 1
+    if said:
+        print(f"aebench: error: {words}: {said}; {advice}", file=sys.stderr)
     if got:
         return 128 + got[0]
-    if content:
-        end = json.loads(content)
-        code = os.waitstatus_to_exitcode(end["status"])
-        if end["done"]:
-            return code
-        if end["wanted"]:
-            return 1
-        said = how(code, end["memory"])
-    else:
-        end_descendants()
-        code, said = 1, "its guardian was killed, and the stage with it"
-    print(f"aebench: error: {words}: {said}; {advice}", file=sys.stderr)
-    return code or 1 if code >= 0 else 128 - code
+    return code if code >= 0 else 128 - code
 
 
-def how(code: int, memory: bool) -> str:
-    """How a stage ended that did not come to its own end. `code`: as of subprocess."""
+def how(code: int, memory: bool | None) -> str:
+    """How a stage ended that did not come to its own end.
+
+    `code`: as of subprocess; `memory`: see `struck`.
+    """
     if code >= 0:
         return (
             f"the process ended itself, with status {code} and without a word: most likely "
@@ -367,16 +424,19 @@ def how(code: int, memory: bool) -> str:
         name = signal.Signals(-code).name
     except ValueError:  # one without a name, for real time
         name = f"signal {-code}"
-    if memory:
-        return (
-            f"ended by the system's memory killer ({name}): it needs more memory than there is; "
-            "end what else runs, allow more, or make batches or the model smaller"
-        )
     if name in FAULTS:
         return (
             f"crashed in compiled code ({name}) of a library or a plug-in; "
             "PYTHONFAULTHANDLER=1 in the environment shows where"
         )
+    less = "end what else runs, allow more, or make batches or the model smaller"
+    if name != "SIGKILL":
+        return f"ended from outside by {name}"
+    if memory is None:
+        return f"ended by {name}, perhaps from the system's memory killer: if so, {less}"
+    if memory:
+        killer = f"the system's memory killer ({name})"
+        return f"ended by {killer}: it needs more memory than there is; {less}"
     return f"ended from outside by {name}, not by the system's memory killer"
 
 
@@ -396,26 +456,47 @@ def end_descendants(spared: Collection[int] = ()) -> None:
 PSUTIL = psutil.Error, OSError, LookupError, ValueError  # without /proc, or a part of it
 
 
+def children(recursive: bool = False) -> list[psutil.Process]:
+    """Those of this process, also ended ones that it has not waited for."""
+    with contextlib.suppress(ChildProcessError, *PSUTIL):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # ChildProcessError: none
+        return psutil.Process().children(recursive)
+    return []
+
+
 def orphans(spared: Collection[int]) -> list[psutil.Process]:
     """The children of this process that run; those that ended are waited for."""
     left = []
-    with contextlib.suppress(ChildProcessError, *PSUTIL):
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # ChildProcessError: none
-        for child in psutil.Process().children():
+    for child in children():
+        with contextlib.suppress(ChildProcessError):
             if child.pid not in spared and os.waitpid(child.pid, os.WNOHANG) == (0, 0):
                 left.append(child)
     return left
 
 
-def memory_kills(root: Path = Path("/")) -> int:
-    """How often the system's memory killer struck, in our control group (v2) or on the machine."""
+class Kills(NamedTuple):
+    """What the system's memory killer has ended."""
+
+    number: int
+    own: bool  # in our control group alone
+
+
+def memory_kills(root: Path = Path("/")) -> Kills | None:
+    """In our control group (v2), or else on the whole machine; None: the system does not tell."""
     with contextlib.suppress(OSError, LookupError, ValueError):
         for row in (root / "proc/self/cgroup").read_text().splitlines():
             events = root / "sys/fs/cgroup" / row.removeprefix("0::/") / "memory.events"
             if row.startswith("0::") and events.is_file():
-                return counted(events)
-        return counted(root / "proc/vmstat")
-    return 0
+                return Kills(counted(events), own=True)
+        return Kills(counted(root / "proc/vmstat"), own=False)
+    return None
+
+
+def struck(before: Kills | None, after: Kills | None) -> bool | None:
+    """Whether the memory killer struck here since; None: perhaps."""
+    if before is None or after is None:
+        return None
+    return after.own or None if after.number > before.number else False
 
 
 def counted(file: Path) -> int:

@@ -48,8 +48,14 @@ def main() -> int:
     parents = up_to_dvc() if "DVC_STAGE" in os.environ else []
     if sys.platform == "linux":
         return in_own_process(arguments, parents)
+    return in_this_process(arguments, parents)
+
+
+def in_this_process(arguments: list[str], parents: list[int]) -> int:
+    """As `run`; what the verb starts may stay behind."""
     if parents:
-        threading.Thread(target=end_with, args=(parents,), daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no further thread
+            threading.Thread(target=end_with, args=(parents,), daemon=True).start()
     return run(arguments)
 
 
@@ -63,15 +69,15 @@ def in_own_process(arguments: list[str], parents: list[int]) -> int:
     found = [children.known(parent) for parent in parents]
     folder = children.temporary_folder()
     try:
-        connection = None
+        guardian = None
         if parents and imports_torch(arguments):
-            connection = forkserver.connected(__name__, arguments, found, folder)
-        if connection is None:
-            connection = children.forked(lambda: run(arguments), found, folder)
-        if connection is None:  # no further process
-            return run(arguments)
+            guardian = forkserver.connected(__name__, arguments, found, folder)
+        if guardian is None:
+            guardian = children.forked(lambda: run(arguments), found, folder)
+        if guardian is None:  # no further process
+            return in_this_process(arguments, parents)
         again = "`dvc repro`" if arguments[:1] and arguments[0] in STAGES else "it"
-        return children.awaited(connection, " ".join(arguments), f"then run {again} again")
+        return children.awaited(guardian, " ".join(arguments), f"then run {again} again")
     except KeyboardInterrupt:
         return 130
     finally:
@@ -183,7 +189,10 @@ def end_with(parents: list[int]) -> None:
     """End this process when DVC is gone: an orphan would write into the next repro's files."""
     try:
         processes = [psutil.Process(parent) for parent in parents]
-        while all(process.is_running() for process in processes):
+        while all(
+            process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            for process in processes
+        ):
             time.sleep(0.5)
     finally:  # whose parent cannot be asked is gone
         os._exit(1)

@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -31,6 +32,7 @@ import psutil
 
 from aebench.children import (
     SET_SUBREAPER,
+    Guardian,
     Known,
     Watch,
     end_descendants,
@@ -62,8 +64,8 @@ RIGHTS = (
 
 def connected(
     module: str, arguments: list[str], parents: Sequence[Known], folder: str | None
-) -> socket.socket | None:
-    """A socket at whose other end a guardian runs `module`.run(arguments) in a fork of the server.
+) -> Guardian | None:
+    """A guardian which runs `module`.run(arguments) in a fork of the server.
 
     None without: see `aebench.children.forked`, which does the same here. The last of the parents
     is DVC's process, for which the server runs.
@@ -72,28 +74,30 @@ def connected(
         return None
     try:
         connection = connect(module, parents[-1])
-        if connection is None:
-            return None
-        pid, _ = peer(connection)
-        before, now = environment_of(pid), dict(os.environb)
     except (OSError, LookupError, ValueError):  # no /proc, or not all of it; no further process
         return None
-    request = {
-        "arguments": [text(os.fsencode(argument)) for argument in arguments],
-        "folder": text(os.getcwdb()),
-        "set": {text(k): text(v) for k, v in now.items() if before.get(k) != v},
-        "removed": [text(name) for name in before.keys() - now.keys()],
-        "parents": parents,
-        "temporary": folder,
-    }
-    message = json.dumps(request).encode()
+    if connection is None:
+        return None
     try:
+        pid, _ = peer(connection)
+        before, now = environment_of(pid), dict(os.environb)
+        request = {
+            "arguments": [text(os.fsencode(argument)) for argument in arguments],
+            "folder": text(os.getcwdb()),
+            "set": {text(k): text(v) for k, v in now.items() if before.get(k) != v},
+            "removed": [text(name) for name in before.keys() - now.keys()],
+            "parents": parents,
+            "temporary": folder,
+        }
+        message = json.dumps(request).encode()
         socket.send_fds(connection, [struct.pack("Q", len(message))], [0, 1, 2])
         connection.sendall(message)
-    except OSError:  # it ended just now, or one of the three is closed
-        connection.close()
-        return None
-    return connection if ready(connection) else None
+        if ready(connection):
+            return Guardian(connection)
+    except (OSError, LookupError, ValueError):  # it ended just now; one of the three is closed
+        pass
+    connection.close()
+    return None
 
 
 def text(content: bytes) -> str:
@@ -232,6 +236,7 @@ def serve(key: str, dvc: Known, module: str, file: str) -> None:
         from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
 
         os.chdir("/")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as in `aebench.children.forked`
         prctl(SET_SUBREAPER, 1)
         gc.freeze()  # a collection in a fork would copy every page it marks
         gc.enable()

@@ -23,7 +23,7 @@ from aebench.workspace import Workspace
 # again. As long as DVC waits for another DVC.
 PATIENCE = 3.0
 ROUNDING = 2.0  # seconds: the start of a process is known to one, and files' clocks lag behind
-UNKNOWN = 0  # no process has this number
+UNKNOWN = -1  # no process has this number: 0 is the parent of all on macOS
 
 
 def check_not_held(workspace: Workspace, process: int | None = None) -> None:
@@ -82,7 +82,7 @@ def in_rwlock(folder: Path) -> dict[int, str]:
         written = path.stat().st_mtime
         parts = entries.get("write", {}).values(), *entries.get("read", {}).values()
         named = {int(entry["pid"]): str(entry["cmd"]) for entry in chain.from_iterable(parts)}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}  # none yet, or being written: then the lock is held
     return {
         process: short(words)
@@ -100,7 +100,10 @@ def in_lock(folder: Path) -> dict[int, str]:
         return {}
     if not content.strip().isdecimal():  # core.hardlink_lock: there only while it is held
         return {UNKNOWN: ""} if content.strip() else {}
-    process = int(content)
+    try:
+        process = int(content)
+    except ValueError:  # more digits than Python converts
+        return {}
     command = command_of(process, written)
     return {process: short(" ".join(command))} if command and has_open(process, path) else {}
 
@@ -110,7 +113,7 @@ def command_of(process: int, written: float) -> list[str]:
 
     A later process can have its number.
     """
-    with contextlib.suppress(psutil.Error, OSError):
+    with contextlib.suppress(psutil.Error, OSError, ValueError):  # of a number below 0
         found = psutil.Process(process)
         if found.create_time() <= written + ROUNDING:
             return found.cmdline()

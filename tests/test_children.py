@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ import psutil
 import pytest
 from conftest import LIGHT
 
-from aebench.children import how, memory_kills
+from aebench import children
+from aebench.children import Kills, how, memory_kills, struck, until_end
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stages are guarded on Linux alone")
 # Starts one of each kind, tells their numbers, and ends the process that imports it, or waits.
@@ -57,9 +59,24 @@ LINES = {
 }
 STATUS = {"normal": 0, "exception": 1, "exit": 1, "exit 3": 3, "SIGKILL": 137, "SIGSEGV": 139}
 # What DVC is for a stage: the parent of its shell. The torch that its server imports is a stub.
+# Then it says how many servers it has.
 DVC = """
-import os, subprocess, sys
+import os, psutil, subprocess, sys
 subprocess.run(["sh", "-c", "aebench plan --check; true"], env=os.environ | {"DVC_STAGE": "plan"})
+found = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+print(sum("aebench.forkserver" in words and str(os.getpid()) in words for words in found))
+"""
+# Runs a function as stages run: the process has had a child before.
+GUARDED = """
+import atexit, os, psutil, resource, signal, subprocess, sys, threading, time
+from aebench import children
+
+def run(stage):
+    guardian = children.forked(stage, [], None)
+    return guardian and children.awaited(guardian, "stage", "then again")
+
+def asleep():
+    time.sleep(600)
 """
 
 
@@ -128,7 +145,20 @@ def check_nothing_left(workspace):
     assert left == [] == list(temporary.iterdir())
 
 
-@pytest.mark.parametrize("end", STATUS)
+def slow_except(cases, *fast):
+    """The others are no less needed, but each takes seconds."""
+    slow = pytest.mark.slow
+    return [case if case in fast else pytest.param(case, marks=slow) for case in cases]
+
+
+def guarded(code):
+    """What the code prints, and its errors."""
+    command = [sys.executable, "-c", GUARDED + code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("end", slow_except(STATUS, "normal", "SIGKILL"))
 def test_what_a_stage_started_ends_with_it(starting, end):
     workspace, command = starting
     stage = command(end)
@@ -145,6 +175,7 @@ def test_what_a_stage_started_ends_with_it(starting, end):
         assert error == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "number"),
     [("wait", signal.SIGINT), ("deaf", signal.SIGTERM), ("deaf", signal.SIGKILL)],
@@ -171,7 +202,10 @@ def test_ctrl_c_in_a_terminal_reaches_all_and_lets_a_stage_tidy_up_once(starting
     check_nothing_left(workspace)
 
 
-@pytest.mark.parametrize("victim", ["dvc", "shell", "client", "guardian", "stage", "server"])
+VICTIMS = "dvc", "shell", "client", "guardian", "stage", "server"
+
+
+@pytest.mark.parametrize("victim", slow_except(VICTIMS, "dvc", "guardian"))
 def test_end_of_each_process_between_dvc_and_the_stage(starting, victim):
     workspace, command = starting
     dvc = command("deaf" if victim == "shell" else "wait", sys.executable, "-c", DVC)
@@ -190,13 +224,15 @@ def test_end_of_each_process_between_dvc_and_the_stage(starting, victim):
         time.sleep(0.3)
         assert stage.is_running()  # it can do without
         client.terminate()
-    _, error = dvc.communicate()
+    said, error = dvc.communicate()
+    assert said == {"dvc": "", "server": "0\n"}.get(victim, "1\n")  # it serves the next stage, too
     assert error.count("aebench: error: plan --check: ") == (victim in ("guardian", "stage"))
     check_nothing_left(workspace)
     while running(server):  # nobody may wait for it
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["dvc", "client", "stage"])
 def test_where_the_kernel_does_not_tell_of_ends_they_are_seen_all_the_same(
     starting, tmp_path, victim
@@ -213,6 +249,7 @@ def test_where_the_kernel_does_not_tell_of_ends_they_are_seen_all_the_same(
     check_nothing_left(workspace)
 
 
+@pytest.mark.slow
 def test_output_ends_with_the_stage_for_who_reads_it(starting):
     """Also where a process that it left holds the pipe."""
     _, command = starting
@@ -220,6 +257,7 @@ def test_output_ends_with_the_stage_for_who_reads_it(starting):
     assert piped.communicate()[0].endswith("over\n")
 
 
+@pytest.mark.slow
 def test_stage_in_a_stage_has_a_guardian_of_its_own(starting):
     workspace, command = starting
     nested = "if 'INNER' in os.environ: asleep()\n"
@@ -235,6 +273,7 @@ def test_stage_in_a_stage_has_a_guardian_of_its_own(starting):
     check_nothing_left(workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporary", ["/proc/nowhere", "{long}"])
 def test_without_a_folder_for_temporary_files_a_stage_goes_on(starting, tmp_path, temporary):
     workspace, command = starting
@@ -244,13 +283,125 @@ def test_without_a_folder_for_temporary_files_a_stage_goes_on(starting, tmp_path
     assert (started.returncode, error) == (0, "")
 
 
+@pytest.mark.slow
+def test_without_further_processes_a_stage_ends_with_its_dvc_all_the_same(starting, tmp_path):
+    workspace, command = starting
+    refusing = "import os\ndef fork(): raise BlockingIOError\nos.fork = fork\n"
+    (tmp_path / "stubs/sitecustomize.py").write_text(refusing)
+    dvc = command("wait", sys.executable, "-c", DVC)
+    alone = "import os, time\nopen('stage.part', 'w').write(str(os.getpid()))\n"
+    alone += "os.rename('stage.part', 'stage')\ntime.sleep(600)\n"
+    (workspace / "plugins/light.py").write_text(alone)
+    stage = stage_of(workspace)
+    assert "guard" not in stage.parent().name()
+    dvc.kill()
+    dvc.communicate()
+    end = time.monotonic() + 30
+    while running(stage):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_what_a_process_had_before_outlives_the_guardian(tmp_path):
+    """As the background jobs of a shell that became this process, and what those have started."""
+    said, error = guarded("""
+job = subprocess.Popen(["sh", "-c", "sleep 600 & echo; wait"], stdout=subprocess.PIPE)
+job.stdout.readline()
+before = psutil.Process().children(recursive=True)
+def stage():
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    os.kill(os.getppid(), signal.SIGKILL)
+    asleep()
+print(run(stage), len(before), psutil.Process().children(recursive=True) == before)
+for process in before:
+    process.kill()
+""")
+    assert said == "1 2 True\n"
+    line = "aebench: error: stage: its guardian was killed, and the stage with it; then again\n"
+    assert error == line
+
+
+def test_a_stage_ends_as_an_interpreter_does(tmp_path):
+    said, error = guarded("""
+def ending():
+    atexit.register(asleep)  # runs last, and is not waited for
+    atexit.register(print, "registered")
+    threading.Thread(target=asleep).start()
+    return 7
+print(run(ending), [run(lambda: sys.exit(code)) for code in (None, 0, 3, True, "text", ())])
+""")
+    assert (said, error) == ("registered\n7 [0, 0, 3, 1, 1, 1]\n", "text\n()\n")
+
+
+def test_cpu_time_of_a_stage_is_its_client_s(tmp_path):
+    """Also when whoever started the client does not want to know of its children's ends."""
+    said, error = guarded("""
+def busy():
+    while time.process_time() < 0.3:
+        pass
+    return 5
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(run(busy), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0.2)
+""")
+    assert (said, error) == ("5 True\n", "")
+
+
+def test_what_ends_a_guardian_is_told_and_one_that_does_not_begin_leaves_nothing(tmp_path):
+    said, error = guarded("""
+def broken(*arguments):
+    raise ZeroDivisionError("a fault")
+children.until_end = broken
+print(run(asleep))
+children.memory_kills = broken
+print(run(asleep), psutil.Process().children())
+""")
+    assert said == "1\nNone []\n"
+    told = "its guardian ended: ZeroDivisionError: a fault"
+    assert error == f"aebench: error: stage: {told}; then again\n"
+
+
+def test_a_stage_that_the_system_does_not_end_is_left_alone(monkeypatch):
+    near, far = socket.socketpair()
+    near.close()
+    sent = []
+    with subprocess.Popen(["sleep", "600"]) as stuck:
+
+        def kill(pid, number):
+            sent.append(number)
+            if len(sent) > 5:
+                stuck.kill()
+
+        monkeypatch.setattr(children.os, "kill", kill)
+        monkeypatch.setattr(children, "PATIENCE", 0.02)
+        monkeypatch.setattr(children, "LIMIT", 0.02)
+        with far, pytest.raises(TimeoutError, match="SIGKILL does not end process"):
+            until_end(far, stuck.pid, far, [])
+        assert sent == [signal.SIGINT, signal.SIGKILL]
+        monkeypatch.undo()
+        stuck.kill()
+
+
 def test_memory_killer_is_counted_in_our_group_or_on_the_machine(tmp_path):
     (tmp_path / "proc/self").mkdir(parents=True)
-    assert memory_kills(tmp_path) == 0
+    assert memory_kills(tmp_path) is None
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 7\noom_kill 5\n")
     (tmp_path / "proc/self/cgroup").write_text("4:memory:/x\n0::/mine\n")
-    assert memory_kills(tmp_path) == 5
+    assert memory_kills(tmp_path) == Kills(5, own=False)
     (tmp_path / "sys/fs/cgroup/mine").mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup/mine/memory.events").write_text("oom 9\noom_kill 2\n")
-    assert memory_kills(tmp_path) == 2
-    assert how(-9, memory=True).startswith("ended by the system's memory killer (SIGKILL)")
+    assert memory_kills(tmp_path) == Kills(2, own=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "after", "line"),
+    [
+        (-9, Kills(1, True), Kills(2, True), "ended by the system's memory killer (SIGKILL)"),
+        (-9, Kills(1, True), Kills(1, True), "ended from outside by SIGKILL, not by the system's"),
+        (-9, Kills(1, False), Kills(2, False), "ended by SIGKILL, perhaps from the system's"),
+        (-9, None, None, "ended by SIGKILL, perhaps from the system's"),
+        (-11, Kills(1, True), Kills(2, True), "crashed in compiled code (SIGSEGV)"),
+        (-15, Kills(1, True), Kills(2, True), "ended from outside by SIGTERM"),
+    ],
+)
+def test_only_what_the_memory_killer_does_is_laid_at_its_door(code, before, after, line):
+    assert how(code, struck(before, after)).startswith(line)

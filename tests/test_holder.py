@@ -113,15 +113,27 @@ def test_a_later_process_of_that_number_holds_nothing(locks, tmp_path, process):
     check_not_held(Workspace(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"write": {"/o": {}}}', "\0"])
+OF_NOBODY = '{"write": {"/o": {"pid": -5, "cmd": "dvc"}}}'
+DAMAGED = "", "{", "[]", "{}", '{"write": {"/o": {}}}', "\0", OF_NOBODY, "[" * 10**5
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_rwlock_holds_nothing(locks, tmp_path, content):
     (locks / "rwlock").write_text(content)
-    (locks / "lock").write_text(content and "\n")
+    (locks / "lock").write_text(content and "7" * 5000 + "\n")
     check_not_held(Workspace(tmp_path))
 
 
 def test_a_lock_of_hard_links_is_told_with_what_to_do(locks, tmp_path):
     (locks / "lock").write_text(str(locks / "0123.lock"))
+    assert "remove that file" in refused(tmp_path)
+
+
+def test_a_parent_of_number_0_as_on_macos_is_not_taken_for_the_unknown_one(
+    locks, tmp_path, monkeypatch
+):
+    (locks / "lock").write_text(str(locks / "0123.lock"))
+    monkeypatch.setattr(holder, "with_ancestors", lambda process: iter([os.getpid(), 1, 0]))
     assert "remove that file" in refused(tmp_path)
 
 
