@@ -306,8 +306,9 @@ def become(
                 tempfile.tempdir = None  # what Python remembers of the variable
             status = stage()
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):  # as the interpreter does
+        if isinstance(end.code, int | None):
+            status = end.code or 0
+        else:  # status 1, as the interpreter's
             print(end.code, file=sys.stderr)
     except KeyboardInterrupt:
         status = 130
