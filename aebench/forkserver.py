@@ -122,13 +122,17 @@ def connect(module: str, dvc: Known) -> socket.socket | None:
     command = [*start, key, str(dvc.pid), str(dvc.start), module, __file__]
     server: subprocess.Popen[bytes] | None = None
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and (server is None or server.poll() is None):
+    while time.monotonic() < end:
+        # Before the attempt: it ends at once where another's, of a stage at the same time, listens.
+        ended = server is not None and server.poll() is not None
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(max(0.1, end - time.monotonic()))
         try:
             connection.connect(address(key))
         except ConnectionRefusedError:  # nobody is there
             connection.close()
+            if ended:
+                break
         except OSError:
             connection.close()
             break
