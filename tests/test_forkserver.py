@@ -156,6 +156,7 @@ evil.kill()
     assert said == "got False\n" and [each["fork"] for each in told] == [False]
 
 
+@pytest.mark.slow
 def test_another_program_that_took_the_name_gets_nothing(served):
     told, said = served(f"""
 {NAMED + SQUATTER}
@@ -262,6 +263,7 @@ def test_server_imports_neither_stages_nor_what_computes_and_ends_without_its_dv
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_without_proc_a_stage_imports_torch_itself(served):
     (served.workspace / "plugins/light.py").write_text(LIGHT)
