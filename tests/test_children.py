@@ -302,11 +302,12 @@ def test_without_further_processes_a_stage_ends_with_its_dvc_all_the_same(starti
     stage = stage_of(workspace)
     assert "guard" not in stage.parent().name()
     dvc.kill()
-    dvc.communicate()
-    end = time.monotonic() + 30
-    while running(stage):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    dvc.wait()
+    psutil.wait_procs([stage], timeout=10)
+    left = running(stage)
+    if left:
+        stage.kill()
+    assert not left
 
 
 def test_what_a_process_had_before_outlives_the_guardian(tmp_path):
@@ -370,13 +371,13 @@ print(run(asleep), psutil.Process().children())
 def test_a_stage_that_the_system_does_not_end_is_left_alone(monkeypatch):
     near, far = socket.socketpair()
     near.close()
-    sent = []
+    sent, really = [], os.kill
     with subprocess.Popen(["sleep", "600"]) as stuck:
 
         def kill(pid, number):
             sent.append(number)
             if len(sent) > 5:
-                stuck.kill()
+                really(pid, signal.SIGKILL)
 
         monkeypatch.setattr(children.os, "kill", kill)
         monkeypatch.setattr(children, "PATIENCE", 0.02)
