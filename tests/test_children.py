@@ -307,6 +307,7 @@ def test_without_further_processes_a_stage_ends_with_its_dvc_all_the_same(starti
     left = running(stage)
     if left:
         stage.kill()
+    dvc.communicate()
     assert not left
 
 
