@@ -43,11 +43,11 @@ P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, ReportPlan)
 
 
 @contextlib.contextmanager
-def alone(workspace: Workspace, name: str, wait: float = WAIT) -> Iterator[None]:
+def alone(workspace: Workspace, name: str, wait: float = WAIT) -> Iterator[bool]:
     """One process at a time, and none beside a DVC that did not start it.
 
-    `name`: the verb and what it takes; `wait`: seconds for another's end. AebenchError for a second
-    one.
+    Whether that is certain: not on a file system without locks. `name`: the verb and what it takes;
+    `wait`: seconds for another's end. AebenchError for a second one.
     """
     check_not_held(workspace, client())
     folder = workspace.root / ".aebench" / "locks"
@@ -66,7 +66,7 @@ def alone(workspace: Workspace, name: str, wait: float = WAIT) -> Iterator[None]
         if error.errno not in WITHOUT_LOCKS:
             raise
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 
@@ -91,8 +91,8 @@ class Job(Generic[P]):
     plan_file: Path
     plan: P
     plan_hash: str
+    outs: Outs
     inputs: Inputs = field(default_factory=Inputs)
-    outs: Outs = field(default_factory=lambda: Outs(alone=True))
     data: DataRecord = field(init=False)  # after `prepared`
     unnoted: dict[Path, list[int]] | None = None  # of the plug-in at the start
 
@@ -103,8 +103,8 @@ class Job(Generic[P]):
     def prepared(self) -> Prepared:
         """What is said of the prepared images. AebenchError as of `Inputs.check`."""
         path = self.workspace.data_record
-        self.data = DataRecord.read(path, "aebench prepare")
         self.inputs.note([path])
+        self.data = DataRecord.read(path, "aebench prepare")
         meta = self.workspace.prepared / "meta.json"
         self.inputs.check(meta, self.data.file_hash(meta.name), FIX)
         found = Prepared.read(meta, "aebench prepare")
@@ -259,10 +259,10 @@ def working(
     else:
         name = f"{stage} {run} {check_planned(workspace, run, seed)}"
         plan_file = workspace.plan_path(run, stage)
-    with alone(workspace, name):
+    with alone(workspace, name) as locked:
         EXECUTED.clear()  # what another stage ran in this process
         plan, plan_hash = kind.read_with_hash(plan_file, "aebench plan")
-        job = Job(workspace, plan_file, plan, plan_hash)
+        job = Job(workspace, plan_file, plan, plan_hash, Outs(alone=locked))
         job.inputs.check(plan_file, plan_hash, "run `dvc repro` again")
         job.check_code()
         with job.outs:

@@ -38,7 +38,7 @@ def report(workspace: Workspace, results: list[Path] | None = None) -> None:
         )
     if results:
         found = gather(results)
-        with alone(workspace, "report"), Outs(alone=True) as outs:
+        with alone(workspace, "report") as locked, Outs(alone=locked) as outs:
             write(workspace, found, outs)
     else:
         with working(workspace, ReportPlan) as job:
