@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -157,9 +158,12 @@ def runs(process: Known) -> bool:
 
 
 def temporary_folder() -> str | None:
-    """A new folder for the temporary files of a stage and its children; None if there is none."""
+    """A name for the folder of temporary files of a stage and its children; None without a place.
+
+    The guardian makes it: one that was made before would be left where this process is killed.
+    """
     try:
-        return tempfile.mkdtemp(prefix="aebench-")
+        return os.path.join(tempfile.gettempdir(), f"aebench-{secrets.token_hex(8)}")
     except OSError:
         return None
 
@@ -221,6 +225,11 @@ def guard(
         kills = memory_kills()
         near, far = socket.socketpair()
         own = os.getpid()
+        if folder:
+            try:
+                os.mkdir(folder, 0o700)
+            except OSError:
+                folder = None
         child = os.fork()
         if child == 0:
             connection.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aebench.memory import read_memory, settled, state, write_memory
-from aebench.workspace import Workspace, file_hash
+from aebench.workspace import Workspace, file_hash, read_bytes
 
 PACKAGE = Path(__file__).parent
 # Module -> why its content cannot alter a result. What lies below it is left out with it, but the
@@ -292,7 +292,7 @@ def source_hash(sources: set[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(sources):
         is_source = path.suffix == ".py"
-        text = "".join(map(str, normalised(path.read_bytes()))) if is_source else file_hash(path)
+        text = "".join(map(str, normalised(read_bytes(path)))) if is_source else file_hash(path)
         digest.update(f"{path.relative_to(root).as_posix()}\0{text}\0".encode())
     return digest.hexdigest()
 
@@ -312,7 +312,7 @@ def import_closure(
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            names = imported_names(path.read_bytes(), path.relative_to(root).parent.parts)
+            names = imported_names(read_bytes(path), path.relative_to(root).parent.parts)
             if only is None:
                 names = {name.removeprefix(f"{package}.") for name in names}
             followed = [name for name in names if only in (None, name.split(".")[0])]

@@ -49,7 +49,7 @@ from aebench.fingerprint import (
 from aebench.memory import read_memory, state, write_memory
 from aebench.schema import DATASET_NAME, LONGEST, Params, Run
 from aebench.surroundings import restored, torch_seed
-from aebench.workspace import Workspace, is_json, sha256
+from aebench.workspace import Workspace, is_json, read_bytes, sha256
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Plugin:
             path.relative_to(root).as_posix()
             for path in sorted(found)
             for source in EXECUTED.get(str(path.resolve()), ())
-            if normalised(source) != normalised(path.read_bytes())
+            if normalised(source) != normalised(read_bytes(path))
         ]
 
     def unnoted(self) -> dict[Path, list[int]]:

@@ -116,6 +116,15 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def read_bytes(path: Path) -> bytes:
+    """All of a file. An OSError names it, also where the reading fails and not the opening."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of the file's bytes."""
     with path.open("rb") as file:

@@ -259,3 +259,12 @@ def reused(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reused") / "workspace"
     shutil.copytree(finished.folder, folder)
     return type(finished)(folder)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file that cannot be read")
+def test_a_source_that_a_broken_disk_does_not_give_is_named(tampered):
+    (tampered / "plugins/light.py").unlink()
+    (tampered / "plugins/light.py").symlink_to("/proc/self/mem")
+    for verb in (["plan"], ["train", "one", "0"]):
+        *_, line = tampered.run("aebench", *verb, ok=False).stderr.splitlines()
+        assert "plugins/light.py" in line and "Input/output error" in line

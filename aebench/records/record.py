@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from aebench.errors import AebenchError, Damaged, is_machine_failure
-from aebench.workspace import json_bytes, sha256
+from aebench.workspace import json_bytes, read_bytes, sha256
 
 
 class Part(BaseModel):
@@ -36,12 +36,11 @@ class Record(Part):
     def read_with_hash(cls, path: Path, made_by: str) -> tuple[Self, str]:
         """As `read`, and the SHA-256 of the very bytes that were read."""
         try:
-            content = path.read_bytes()
+            content = read_bytes(path)
         except FileNotFoundError:
             raise AebenchError(f"{path}: not there; run `{made_by}` first") from None
         except OSError as error:
             if is_machine_failure(error):
-                error.filename = error.filename or str(path)
                 raise
             raise AebenchError(f"{path}: not readable ({error.strerror}); mend that") from None
         try:
