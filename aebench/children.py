@@ -16,6 +16,7 @@ Linux alone: elsewhere a process that forked without `exec` must not use the sys
 import atexit
 import contextlib
 import ctypes
+import io
 import json
 import os
 import secrets
@@ -343,6 +344,9 @@ def tidy_up(words: socket.socket, status: int) -> NoReturn:
         finally:
             os._exit(status)
 
+    for stream in (sys.stdout, sys.stderr):  # what a late handler has printed is not to be lost
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
     with contextlib.suppress(RuntimeError):  # no further thread: then no handlers either
         late = threading.Timer(PATIENCE, end)
         late.daemon = True

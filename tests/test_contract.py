@@ -1000,7 +1000,7 @@ def test_codes_of_another_form_are_told(workspace, kind):
         ("half-complex64", "parameter head is complex64; allowed: float32, or not to be trained"),
         ("fits-returns", "fit returned Model, which is not used; allowed: to fit the model itself"),
         ("fits-yields", "fit returned generator, which is not used"),
-        ("ends", "ended the process: CancelledError('enough') (models.py:"),
+        ("ends", "ended the process: CancelledError(enough) (models.py:"),
     ],
 )
 def test_what_a_model_returns_is_told(workspace, run, words):

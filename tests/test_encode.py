@@ -311,6 +311,8 @@ def test_codes_have_places_of_the_first_seed_two(workspace, run):
     encoded(workspace, run)
     first = array(workspace, run, "code_map")
     assert (first.dtype, first.shape) == (np.uint8, (2, 359, 2))
+    workspace.params(seeds=[0, 1])
+    workspace.run("aebench", "plan")
     for stage in ("train", "encode"):
         workspace.run("aebench", stage, run, "1")
     second = np.load(workspace / f"results/{run}/1/code_map.npy")

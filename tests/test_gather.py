@@ -324,6 +324,13 @@ def test_damaged_pictures_hide_their_row(copies, name, content, reason):
     assert hidden.startswith(f"mlp, seed 0: {name}.npy {reason}") and len(found.results) == 19
 
 
+def test_a_result_of_another_seed(copies):
+    folder = copies[0] / "results/mlp"
+    shutil.copytree(folder / "1", folder / "0", dirs_exist_ok=True)
+    (hidden,) = gather(copies[:1]).hidden
+    assert hidden == "mlp, seed 0: the result of train is of another seed"
+
+
 @pytest.mark.parametrize("name", ["examples", "worst", "code_map", "outcomes"])
 def test_a_file_that_was_recorded_and_is_gone(finished, tmp_path, name):
     folder = Workspace(tmp_path / "workspace")
@@ -397,12 +404,9 @@ def test_versions_and_machines_that_differ_are_in_the_report(copies):
 
 def test_commands_name_the_run_where_it_is(copies):
     anna, ben = copies
-    for folder in copies:
-        only(folder, "mlp", 0)
-    edit(ben / "results/mlp/0/train.json", status="failed: no luck", data_hash="")
-    path = ben / "results/mlp/0/train.json"
-    edit(path, data_hash=json.loads((anna / "results/mlp/0/train.json").read_text())["data_hash"])
-    shutil.move(ben / "results/mlp/0", ben / "results/mlp/1")
+    only(anna, "mlp", 0)
+    only(ben, "mlp", 1)
+    edit(ben / "results/mlp/1/train.json", status="failed: no luck")
     text = files(gather(copies))["report.md"].decode()
     assert "Again in ben: `dvc repro -s -f train@mlp-1 && dvc repro`" in text
 

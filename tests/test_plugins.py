@@ -254,6 +254,8 @@ def test_seeds_decide_the_weights(baseline):
         return Path(baseline / f"runs/mlp/{seed}/weights.safetensors").read_bytes()
 
     first = weights(0)
+    baseline.params(seeds=[0, 1])
+    baseline.run("aebench", "plan")
     baseline.run("aebench", "train", "mlp", "0")
     assert weights(0) == first
     baseline.run("aebench", "train", "mlp", "1")

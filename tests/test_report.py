@@ -549,8 +549,8 @@ def test_each_pair_is_tested_once(monkeypatch):
 
 
 def test_documented_line_of_pandas_reads_compact_outcomes(finished):
-    readme = (ROOT / "README.md").read_text()
-    lines = re.search(r"```python\n(frame = .*?)```", readme, re.DOTALL)[1]
+    page = (ROOT / "docs/report.md").read_text()
+    lines = re.search(r"```python\n(frame = .*?)```", page, re.DOTALL)[1]
     names = {"pandas": pandas, "numpy": np}
     exec(lines.replace("results/cnn/0", str(finished / "results/mlp/0")), names)
     frame = names["frame"]

@@ -169,6 +169,11 @@ def knn(workspace, codes):
     """knn.json and the predictions of these codes in place of the run's."""
     for split, array in codes.items():
         np.save(workspace / f"runs/pixels/0/{split}_codes.npy", array)
+    path = workspace / "results/pixels/0/encode.json"
+    content = json.loads(path.read_text())
+    content = {k: v for k, v in content.items() if k not in ("files", "checksum")}
+    content["sizes"]["code_floats"] = codes["train"].shape[1]
+    path.write_text(json.dumps(content))
     workspace.run("aebench", "knn", "pixels", "0")
     found = json.loads((workspace / "results/pixels/0/knn.json").read_text())
     return found, np.load(workspace / "results/pixels/0/outcomes.npy")["prediction"]

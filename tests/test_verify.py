@@ -27,6 +27,14 @@ def edit(path, change):
     path.write_text(json.dumps(content))
 
 
+def test_damaged_outcomes_are_no_other_machine(baseline):
+    path = baseline / "results/mlp/0/outcomes.npy"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"7")
+    done = baseline.run("aebench", "verify", "mlp", "0", ok=False)
+    assert "results/mlp/0/outcomes.npy: not the content that was recorded" in done.stderr
+
+
 def test_other_weights_on_the_same_machine_do_not_match(baseline):
     path = baseline / "results/mlp/0/train.json"
     edit(path, lambda train: train.update(weights_hash="0" * 64))

@@ -180,6 +180,8 @@ class Revision:
         except Exception as error:
             what = first_line(error)
             fix = "; install that" if isinstance(error, ImportError) else ""
+            if isinstance(error, OSError):
+                fix = "; run `dvc repro` where they are, or `dvc pull`"
             raise AebenchError(f"{self.name}: DVC: {what}{fix}") from None
 
     def materialise(self, there: Workspace) -> str:

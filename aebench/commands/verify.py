@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aebench.errors import AebenchError
+from aebench.inputs import FIX, Inputs
 from aebench.job import check_planned
 from aebench.params import read_params
 from aebench.records.encode import EncodeRecord
@@ -31,7 +32,7 @@ class Results:
     train: TrainRecord
     encode: EncodeRecord
     knn: KnnRecord
-    outcomes_hash: str | None
+    outcomes_hash: str
 
     @property
     def records(self) -> dict[str, TrainRecord | EncodeRecord | KnnRecord]:
@@ -127,11 +128,13 @@ def results(workspace: Workspace, run: str, seed: int) -> Results:
         return workspace.result_path(run, seed, name)
 
     outcomes = path("outcomes.npy")
+    knn = KnnRecord.read(path("knn.json"), "dvc repro")
+    Inputs().check(outcomes, knn.file_hash(outcomes.name), FIX)
     return Results(
         TrainRecord.read(path("train.json"), "dvc repro"),
         EncodeRecord.read(path("encode.json"), "dvc repro"),
-        KnnRecord.read(path("knn.json"), "dvc repro"),
-        file_hash(outcomes) if outcomes.is_file() else None,
+        knn,
+        file_hash(outcomes),
     )
 
 

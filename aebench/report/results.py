@@ -260,6 +260,8 @@ def read_result(
         records[stage] = kind.read(path, "dvc repro")
         if expected is not None and not records[stage].is_of(expected.get(stage, "")):
             raise AebenchError(f"the result of {stage} is of other settings")
+        if records[stage].provenance.seed not in (None, int(folder.name)):
+            raise AebenchError(f"the result of {stage} is of another seed")
         if fault := chain_fault(stage, records, data):
             raise AebenchError(fault)
     train, encode, knn = records["train"], records["encode"], records["knn"]
