@@ -24,6 +24,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -171,7 +172,14 @@ class Kills:
     def disturb(self, tried: Tried, rng: random.Random, trial: Trial, begin: str) -> None:
         """What the kind of trial says."""
         if tried.kind == "full disk":
-            status = trial.start(*repro(tried)).wait()
+            started = trial.start(*repro(tried))
+            try:
+                status = started.wait(120)
+            except subprocess.TimeoutExpired:
+                # The index of DVC's cache tries again for ever where its disk is full.
+                tried.counts.append("DVC waited for room and was killed")
+                started.kill()
+                status = started.wait()
             tried.counts.append("ended with 0" if status == 0 else "disk was full")
             mount(trial.folder, "remount,size=200m")
         elif tried.kind == "damaged cache":

@@ -79,6 +79,7 @@ if AIM:
 CHANGING = re.compile(
     r"second|contended|share$|switches|load_average|peak|(dirty|date|commit|machine)$|^resumed"
 )
+TORN = "Unable to read RWLock-file"
 BUSY = "is busy, it is being blocked by", "Unable to acquire lock", "waiting for lock"
 
 
@@ -223,6 +224,9 @@ class Trial:
         for number in range(tries):
             self.start("dvc", "repro", *targets).wait()
             text = self.logs[-1].read_text(errors="replace")
+            if TORN in text:  # DVC was killed in the midst of writing it
+                (self.workspace / ".dvc/tmp/rwlock").unlink()
+                continue
             if self.popen[-1].returncode == 0 or not any(words in text for words in BUSY):
                 return self.popen[-1].returncode, number
         return self.popen[-1].returncode, tries
@@ -302,8 +306,12 @@ def facts(folder: Path) -> dict[str, str]:
             continue
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".json" and name.startswith("results/"):
-            content = without_times(json.loads(path.read_bytes()))
-            found[name] = sha256(json.dumps(content, sort_keys=True).encode())
+            try:
+                content = without_times(json.loads(path.read_bytes()))
+            except ValueError:  # damaged
+                found[name] = file_hash(path)
+            else:
+                found[name] = sha256(json.dumps(content, sort_keys=True).encode())
         elif name != "plan/sources.json":  # grows with what has been seen
             found[name] = file_hash(path)
     return found
