@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from ruamel.yaml import YAML
 from aebench import cli
 
 ROOT = Path(__file__).parent.parent
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a background job of a script, which ignores Ctrl-C, as all would that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Test processes run side by side: more threads than cores would wait for one another.
 os.environ["OMP_NUM_THREADS"] = "1"
 # As an activated venv would have it: DVC finds `aebench` on the path.

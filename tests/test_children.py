@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -201,9 +200,7 @@ def test_what_a_user_ends_says_nothing_and_leaves_nothing(starting, end, number)
 def test_ctrl_c_in_a_terminal_reaches_all_and_lets_a_stage_tidy_up_once(starting):
     workspace, command = starting
     tidy = "try: asleep()\nfinally:\n    time.sleep(0.3); open('tidied', 'w').close()"
-    # A background job of a script ignores Ctrl-C, and so would what it starts.
-    heeding = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    started = command(tidy, start_new_session=True, preexec_fn=heeding)
+    started = command(tidy, start_new_session=True)
     stage_of(workspace)
     os.killpg(started.pid, signal.SIGINT)
     _, error = started.communicate()
