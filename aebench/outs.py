@@ -177,10 +177,8 @@ def say_where(error: BaseException | None, files: Iterable[Path]) -> None:
     """
     if not isinstance(error, OSError) or error.filename is not None or author_line(error):
         return
-    if is_machine_failure(error):
-        folders = ", ".join(sorted({str(path.parent) for path in files}))
-        if error.errno:
-            error.filename = folders
+    if is_machine_failure(error) and error.errno:
+        error.filename = ", ".join(sorted({str(path.parent) for path in files}))
 
 
 def remove_old_parts(path: Path, age: float = OLD) -> None:

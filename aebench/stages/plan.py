@@ -1,8 +1,6 @@
 """Resolve params.yaml and the plug-ins into plan/."""
 
 import argparse
-import contextlib
-import shutil
 import sys
 from pathlib import Path
 
@@ -36,8 +34,8 @@ def plan(workspace: Workspace, check: bool = False) -> None:
     if check:
         print("\n".join(why_stale(workspace, resolved(workspace, remembering=False))))
         return
-    with alone(workspace, "plan", wait=60):
-        write_changed(workspace, resolved(workspace, remembering=True))
+    with alone(workspace, "plan", wait=60) as locked, Outs(alone=locked) as outs:
+        write_changed(workspace, resolved(workspace, remembering=True), outs)
 
 
 def resolved(workspace: Workspace, remembering: bool) -> Plan:
@@ -48,19 +46,17 @@ def resolved(workspace: Workspace, remembering: bool) -> Plan:
     return found
 
 
-def write_changed(workspace: Workspace, found: Plan) -> None:
+def write_changed(workspace: Workspace, found: Plan, outs: Outs) -> None:
     """Write the files whose text changed and delete what is left of removed runs."""
     sources = Sources(code=codes_in_use(workspace, found))
     files = found.files | {workspace.plan / "sources.json": sources}
-    with Outs() as outs:
-        for path, record in files.items():
-            if not holds(path, text := record.json_bytes()):
-                outs.write(path, text)
+    for path, record in files.items():
+        if not holds(path, text := record.json_bytes()):
+            outs.write(path, text)
     kept = {path.parent for path in files}
-    for folder in workspace.plan.iterdir():
-        if folder.is_dir() and folder not in kept:
-            with contextlib.suppress(FileNotFoundError):  # another `aebench plan` removes it, too
-                shutil.rmtree(folder)
+    for folder in workspace.plan.glob("*/"):
+        if folder not in kept:
+            outs.remove(folder)
 
 
 def holds(path: Path, text: bytes) -> bool:
