@@ -310,7 +310,8 @@ def become(
         if os.getppid() == guardian and words.recv(1) == GO:
             _client = asking
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                signal.signal(signal.SIGINT, Once())
+                signal.signal(signal.SIGINT, once := Once())
+                sys.unraisablehook = once.lost
             if folder:
                 os.environ["TMPDIR"] = folder
                 tempfile.tempdir = None  # what Python remembers of the variable
@@ -378,6 +379,15 @@ class Once:
         if not self.called:
             self.called = True
             raise KeyboardInterrupt
+
+    def lost(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """As sys.unraisablehook: a Ctrl-C that came in a destructor, say, comes again after it."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+            return
+        self.called = False
+        with contextlib.suppress(RuntimeError):  # no further thread: the guardian's patience ends
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
 def awaited(guardian: Guardian, words: str, advice: str) -> int:

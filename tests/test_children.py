@@ -208,6 +208,36 @@ def test_ctrl_c_in_a_terminal_reaches_all_and_lets_a_stage_tidy_up_once(starting
     check_nothing_left(workspace)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        # Held back while files are put in their places.
+        "with uninterrupted(): interrupt()",
+        # Nothing can pass on what is raised in these.
+        "weakref.finalize(Thing(), interrupt)",
+        "Thing.__del__ = lambda self: interrupt(); Thing()",
+    ],
+)
+def test_the_first_ctrl_c_counts_wherever_it_comes_and_no_second(first):
+    code = f"""
+import weakref
+from aebench.outs import uninterrupted
+class Thing: pass
+def interrupt(): os.kill(os.getpid(), signal.SIGINT)
+def stage():
+    try:
+        {first}
+        time.sleep(60)
+    finally:
+        interrupt()
+        time.sleep(0.1)
+        print("tidied")
+    return 0
+print(run(stage))
+"""
+    assert guarded(code) == ("tidied\n130\n", "")
+
+
 VICTIMS = "dvc", "shell", "client", "guardian", "stage", "server"
 
 
