@@ -1,8 +1,23 @@
-"""`python -m aebench`: the same as the command `aebench`."""
+"""The command `aebench`, also as `python -m aebench`."""
 
+import signal
 import sys
 
-from aebench.cli import main
+
+def main() -> int:
+    """The exit status of the command line. Ctrl-C never shows a traceback, however early it is."""
+    early = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if early:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from aebench import cli
+
+    try:
+        if early:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return cli.main()
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())

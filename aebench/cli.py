@@ -46,6 +46,10 @@ def main() -> int:
         # Not knn's: NumPy's threads come from the first, on whose core they would all be.
         decide(bind=arguments[0] != "knn" and "--run" not in arguments)
     parents = up_to_dvc() if "DVC_STAGE" in os.environ else []
+    if parents and is_gone(*[os.getpid(), *parents][-2:]):
+        words = "the DVC that started this has ended; run `dvc repro` again"
+        print(f"aebench: error: {' '.join(arguments)}: {words}", file=sys.stderr)
+        return 1
     if sys.platform == "linux":
         return in_own_process(arguments, parents)
     return in_this_process(arguments, parents)
@@ -78,8 +82,6 @@ def in_own_process(arguments: list[str], parents: list[int]) -> int:
             return in_this_process(arguments, parents)
         again = "`dvc repro`" if arguments[:1] and arguments[0] in STAGES else "it"
         return children.awaited(guardian, " ".join(arguments), f"then run {again} again")
-    except KeyboardInterrupt:
-        return 130
     finally:
         if folder:  # of a guardian that was killed
             shutil.rmtree(folder, ignore_errors=True)
@@ -183,6 +185,15 @@ def up_to_dvc() -> list[int]:
             found.append(process.ppid())
             process = psutil.Process(found[-1])
     return found
+
+
+def is_gone(child: int, dvc: int) -> bool:
+    """Whether DVC ended before its child looked for it: `dvc` is who takes over orphans then."""
+    with contextlib.suppress(psutil.Error, OSError):
+        words = " ".join(psutil.Process(dvc).cmdline()).lower()
+        stranger = dvc == 1 or os.getsid(dvc) != os.getsid(child)
+        return stranger and bool(words) and "dvc" not in words and "python" not in words
+    return False
 
 
 def end_with(parents: list[int]) -> None:

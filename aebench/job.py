@@ -192,7 +192,10 @@ class Job(Generic[P]):
         if isinstance(plan, KnnPlan | ReportPlan):
             return None
         name = plan.source if isinstance(plan, DataPlan) else plan.plugin
-        return None if name == "folder" else find_plugin(self.workspace, name)
+        try:
+            return None if name == "folder" else find_plugin(self.workspace, name)
+        except AebenchError as error:
+            raise AebenchError(f"{self.plan_file}: {error}") from None
 
     def other(self, what: str, planned: str, now: Mapping[str, str]) -> AebenchError:
         """The code is not that of the plan: what of it?"""

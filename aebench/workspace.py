@@ -1,9 +1,11 @@
 """Where the files of a workspace lie."""
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,15 +119,22 @@ def sha256(content: bytes) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file. An OSError names it, also where the reading fails and not the opening."""
-    try:
+    """All of a file. An OSError names it."""
+    with naming(path):
         return path.read_bytes()
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of the file's bytes."""
-    with path.open("rb") as file:
+    """SHA-256 of the file's bytes. An OSError names it."""
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError name the file, also where the reading fails and not the opening."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

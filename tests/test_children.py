@@ -208,6 +208,14 @@ def test_ctrl_c_in_a_terminal_reaches_all_and_lets_a_stage_tidy_up_once(starting
     check_nothing_left(workspace)
 
 
+def test_ctrl_c_while_modules_are_imported_says_nothing(starting, tmp_path):
+    workspace, command = starting
+    early = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "stubs/psutil.py").write_text(early)
+    started = command("wait")
+    assert started.communicate() == ("", "") and started.returncode == -signal.SIGINT
+
+
 @pytest.mark.parametrize(
     "first",
     [
@@ -267,6 +275,31 @@ def test_end_of_each_process_between_dvc_and_the_stage(starting, victim):
     check_nothing_left(workspace)
     while running(server):  # nobody may wait for it
         time.sleep(0.01)
+
+
+def test_a_stage_whose_dvc_ended_before_it_looked_does_not_begin(starting):
+    workspace, command = starting
+    shell = ["sh", "-c", "sleep 0.5; aebench plan; true"]
+    dvc = "import os, subprocess; env = os.environ | {'DVC_STAGE': 'plan'}\n"
+    dvc += f"subprocess.Popen({shell}, env=env)"
+    # Who takes over orphans, as systemd: by its words neither DVC nor an interpreter.
+    init = """
+import ctypes, os
+ctypes.CDLL(None).prctl(36, 1)
+if os.fork() == 0:
+    os.setsid()
+    os.execl(os.environ["FIRST"], "first", "-c", os.environ["CODE"])
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
+"""
+    workspace.env |= {"FIRST": sys.executable, "CODE": dvc}
+    started = command("wait", "init", "-c", init, executable=sys.executable)
+    _, error = started.communicate(timeout=60)
+    said = "aebench: error: plan: the DVC that started this has ended; run `dvc repro` again\n"
+    assert error.endswith(said) and not (workspace / "stage").exists()
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def result(workspace, stage="train"):
         ),
         (
             "import os; os.remove('plugins/light.py')",
-            "plugins/light.py: the plug-in is not there any more",
+            "plan/one/train.json: plugins/light.py: the plug-in is not there any more",
         ),
         (
             EDIT.format(path="plan/one/train.json", text="old.replace('3e-3', '4e-3') + ' '"),

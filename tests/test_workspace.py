@@ -16,7 +16,7 @@ from aebench.stages.plan import plan
 from aebench.stages.prepare import prepare
 from aebench.stages.report import report
 from aebench.stages.train import train
-from aebench.workspace import Workspace
+from aebench.workspace import Workspace, file_hash, read_bytes
 
 HELPED = (
     "from _width import WIDTH\nfrom _far.width import FAR\nfrom . import _width\n"
@@ -116,3 +116,11 @@ def test_folder_that_was_deleted(tmp_path):
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == "aebench: error: the folder you are in was deleted; cd into another\n"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("read", [read_bytes, file_hash])
+def test_a_file_that_the_disk_does_not_give_is_named(tmp_path, read):
+    path = tmp_path / "link"
+    path.symlink_to("/proc/self/mem")  # opened, and then an input/output error
+    with pytest.raises(OSError, match="link"):
+        read(path)

@@ -302,7 +302,7 @@ def facts(folder: Path) -> dict[str, str]:
     kinds = [*folder.glob("runs/**/*"), *folder.glob("results/**/*")]
     kinds += [*folder.glob("data/prepared/*"), *folder.glob("plan/**/*")]
     for path in sorted(kinds):
-        if not path.is_file() or path.suffix == ".part":
+        if not path.is_file() or path.suffix in (".part", ".tmp"):  # not finished; DVC's, neither
             continue
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".json" and name.startswith("results/"):
