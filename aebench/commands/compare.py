@@ -83,7 +83,8 @@ def side_of(workspace: Workspace, name: str) -> "Side":
     """The results of a revision, read as the report reads them. AebenchError names it."""
     if name == HERE:
         if not os.path.lexists(workspace.plan / "report.json"):
-            raise AebenchError(f"{HERE}: no results in {Path.cwd()}; run `dvc repro` first")
+            what = f"no results in {Path.cwd()}: plan/report.json is not there"
+            raise AebenchError(f"{HERE}: {what}; run `dvc repro` first")
         return read(workspace, name)
     place, commit = in_git(workspace, name)
     with tempfile.TemporaryDirectory(prefix="aebench-") as folder:
