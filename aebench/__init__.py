@@ -1,23 +1,29 @@
 """aebench: what does an image representation cost, and what does it keep?
 
-This module only gathers the public names; everything heavy is imported on first use.
+This module only names what is public; everything is imported on first use. So a command has hardly
+begun when it can hear Ctrl-C.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from aebench.errors import AebenchError, Refused
-from aebench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from aebench.api import load, read_images
+    from aebench.errors import AebenchError, Refused
+    from aebench.hookspecs import hookimpl
 
 __all__ = ["AebenchError", "Refused", "hookimpl", "load", "read_images"]
+PLACES = {
+    "AebenchError": "errors",
+    "Refused": "errors",
+    "hookimpl": "hookspecs",
+    "load": "api",
+    "read_images": "api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` (torch when called) and `read_images` when first asked for."""
-    if name in ("load", "read_images"):
-        from aebench import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'aebench' has no attribute {name!r}")
+    """The public name, from its module."""
+    if name not in PLACES:
+        raise AttributeError(f"module 'aebench' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"aebench.{PLACES[name]}"), name)

@@ -73,13 +73,15 @@ def alone(workspace: Workspace, name: str, wait: float = WAIT) -> Iterator[bool]
 
 def check_planned(workspace: Workspace, run: str, seed: int | None = None) -> int:
     """The seed, or the first one. AebenchError for a run or seed that is not in the plan."""
-    plan = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
+    path = workspace.plan / "report.json"
+    plan, made = ReportPlan.read(path, "aebench plan"), f" ({path}, made by `aebench plan`)"
     if run not in plan.runs:
         known = ", ".join(plan.runs)
-        raise AebenchError(f"unknown run {run!r}{nearest(run, plan.runs)}; runs: {known}")
-    seed = plan.seeds[0] if seed is None else seed
+        raise AebenchError(f"unknown run {run!r}{nearest(run, plan.runs)}; runs: {known}{made}")
+    seed = next(iter(plan.seeds), None) if seed is None else seed
     if seed not in plan.seeds:
-        raise AebenchError(f"run {run!r} has no seed {seed}; seeds: {str(plan.seeds)[1:-1]}")
+        known = ", ".join(map(str, plan.seeds))
+        raise AebenchError(f"run {run!r} has no seed {seed}; seeds: {known}{made}")
     return seed
 
 

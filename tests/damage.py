@@ -456,8 +456,8 @@ class FileTrials:
                 faults += message_faults("\n".join(errors), name)
             return [*faults, *self.afterwards(path, verb, rest, False)], ["refused"]
         if verb == "compare" and out != self.compared:
-            why = name.split("/")[-1], "not shown", "hidden", "run `dvc repro`", "no result"
-            if not any(words in out for words in why):
+            why = ("not shown", "hidden", "run `dvc repro`", "no result", "without effect on")
+            if not any(words in out for words in (name.split("/")[-1], *why)):
                 other = first_other(out, self.compared)
                 faults.append(f"compare says something else without a word: {other}")
         gone = path.suffix == ".py" and not path.is_file()  # it is no plug-in any more

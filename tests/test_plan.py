@@ -295,7 +295,8 @@ def test_unknown_run_of_a_stage(light):
     light.run("aebench", "plan")
     done = light.run("aebench", "train", "on", "0", ok=False)
     words = "unknown run 'on' (did you mean 'one'?); runs: one"
-    assert done.stderr == f"aebench: error: {words}\n"
+    made = "(plan/report.json, made by `aebench plan`)"
+    assert done.stderr == f"aebench: error: {words} {made}\n"
 
 
 def test_list_shows_what_there_is_and_what_failed(light, folder_data):
