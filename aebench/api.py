@@ -34,7 +34,7 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
     if not os.path.lexists(plan_file):
         known = sorted(path.parent.name for path in found.plan.glob("*/train.json"))
         raise AebenchError(
-            f"unknown run {run!r}{nearest(run, known)}; "
+            f"unknown run {run!r}{nearest(run, known)}: there is no {plan_file}; "
             f"runs: {', '.join(known) or 'none'}; after a new one: `dvc repro` in the workspace"
         )
     plan, plan_hash = TrainPlan.read_with_hash(plan_file, "aebench plan")

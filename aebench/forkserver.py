@@ -23,8 +23,9 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -138,7 +139,11 @@ def connect(module: str, dvc: Known) -> socket.socket | None:
             break
         else:
             with contextlib.suppress(OSError):
-                if is_server(connection, command) and connection.recv(1) == HELLO:
+                if (
+                    is_server(connection, command)
+                    and dvc not in Watch(connection, dvc).wait(max(0.1, end - time.monotonic()))
+                    and connection.recv(1) == HELLO
+                ):
                     connection.settimeout(PROMPT)
                     return connection
             connection.close()
@@ -236,8 +241,9 @@ def serve(key: str, dvc: Known, module: str, file: str) -> None:
         # Before the import: who connects waits, and nobody else can take the name.
         listener.listen()
         gc.disable()
-        import torch  # noqa: F401  # what this server is for
-        from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
+        with ending_with(dvc):
+            import torch  # noqa: F401  # what this server is for
+            from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
 
         os.chdir("/")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as in `aebench.children.forked`
@@ -269,6 +275,27 @@ def serve(key: str, dvc: Known, module: str, file: str) -> None:
                         answer(connection, module)
                 guardians.add(guardian := known(child))
                 watch.add(guardian)
+
+
+@contextlib.contextmanager
+def ending_with(dvc: Known) -> Iterator[None]:
+    """End this process with DVC, also in the midst of an import, which takes seconds."""
+    over = threading.Event()
+
+    def watch() -> None:
+        watched = Watch(dvc)
+        while not over.is_set():
+            if watched.wait(0.1):
+                os._exit(0)
+        watched.close()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()  # forks are for processes of one thread
 
 
 def states() -> dict[Path, Any]:

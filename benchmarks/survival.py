@@ -408,9 +408,9 @@ def refused(trial: Trial, name: str) -> bool:
         command = ["aebench", "encode" if "weights" in name else "knn", parts[1], parts[2]]
     elif parts[0] == "data":
         command = ["aebench", "knn" if "test" in name else "train", "tiny", "0"]
-    else:  # results: the report has read it
-        return False
-    return trial.start(*command).wait() != 0 and name in trial.said()
+    else:
+        command = ["aebench", "report"]
+    return (trial.start(*command).wait() != 0 or parts[0] == "results") and name in trial.said()
 
 
 def in_group(process: psutil.Process, group: int) -> bool:

@@ -682,6 +682,7 @@ def message_faults(text: str, name: str) -> list[str]:
     known = Path(name).name in text or Path(name).stem in text
     known |= "has no result of seed" in text  # of a record that is not there
     known |= name.startswith("plan/") and "of another plan" in text
+    known |= name.startswith("plan/") and "not of the model that" in text  # of another run's plan
     known |= "_codes.npy" in name and "_codes.npy" in text  # one hash is of both
     if not known and "/md5/" not in name:
         faults.append(f"does not name {name}: {text[:200]!r}")

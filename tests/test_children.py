@@ -277,6 +277,19 @@ def test_end_of_each_process_between_dvc_and_the_stage(starting, victim):
         time.sleep(0.01)
 
 
+def test_end_of_dvc_while_the_server_still_imports_torch(starting, tmp_path):
+    workspace, command = starting
+    slow = "import time\nopen('importing', 'w').close()\ntime.sleep(60)\n"
+    (tmp_path / "stubs/torch.py").write_text(slow)
+    dvc = command("wait", sys.executable, "-c", DVC)
+    while not (workspace / "importing").exists():
+        assert dvc.poll() is None
+        time.sleep(0.01)
+    dvc.kill()
+    dvc.communicate(timeout=60)
+    check_nothing_left(workspace)
+
+
 def test_a_stage_whose_dvc_ended_before_it_looked_does_not_begin(starting):
     workspace, command = starting
     shell = ["sh", "-c", "sleep 0.5; aebench plan; true"]

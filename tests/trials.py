@@ -207,7 +207,8 @@ class Trial:
 
     def finished(self) -> dict[str, str]:
         """Record -> its date, of the stages that dvc.lock says are done."""
-        if not (self.workspace / "dvc.lock").is_file():
+        path = self.workspace / "dvc.lock"
+        if not path.is_file() or not path.read_bytes():  # DVC was killed while it wrote it
             return {}
         found = {}
         for stage, about in (self.workspace.lock() or {}).items():
