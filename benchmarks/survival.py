@@ -382,6 +382,7 @@ class Kills:
                 tried.counts.append("refused by who reads it")
             if other:
                 tried.faults.append(f"other content: {', '.join(other[:6])}")
+            if other or tried.kind == "damaged cache":
                 return
         if tried.until == "all":
             reference = read_results(Workspace(self.finished))
