@@ -370,7 +370,8 @@ def test_a_broken_picture_leaves_the_figures(opened, uri, tmp_path):
         "#compared"
     )
     assert page.locator("#compared li").count() == 0
-    page.locator("figure.map > svg").focus()
+    page.locator("figure.map > svg").focus()  # scrolls, of which the page hears a frame later
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.keyboard.press("ArrowRight")
     assert page.locator("#tip").is_visible() and page.locator("#tip canvas").count() == 0
 
