@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> int:
-    """The exit status of the command line. Ctrl-C never shows a traceback, however early it is."""
+    """The exit status of the command line. Ctrl-C shows no traceback while modules are imported."""
     early = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if early:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

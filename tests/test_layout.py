@@ -148,3 +148,11 @@ def test_links_of_the_pages_lead_to_files(page):
     assert links, page
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert missing == []
+
+
+def test_the_package_alone_imports_nothing_before_a_command_can_hear_ctrl_c():
+    code = (
+        "import sys, aebench.__main__; print([m for m in sys.modules if m.startswith('aebench')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['aebench', 'aebench.__main__']\n"
