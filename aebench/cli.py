@@ -3,7 +3,8 @@
 Such a module says everything about its verb: the first line of its docstring is the help,
 `add_arguments(parser)`, where there is one, adds what it takes, and the function of the verb's name
 gets the workspace and those arguments by keyword. `imports_torch(workspace)`, where there is one,
-says whether it will. The module itself imports nothing heavy.
+says whether it will; `ENDS_ITSELF`, where it is true, that its Ctrl-C is its own affair. The module
+itself imports nothing heavy.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def main() -> int:
         words = "the DVC that started this has ended; run `dvc repro` again"
         print(f"aebench: error: {' '.join(arguments)}: {words}", file=sys.stderr)
         return 1
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not ends_itself(arguments):
         return in_own_process(arguments, parents)
     return in_this_process(arguments, parents)
 
@@ -85,6 +86,12 @@ def in_own_process(arguments: list[str], parents: list[int]) -> int:
     finally:
         if folder:  # of a guardian that was killed
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def ends_itself(arguments: list[str]) -> bool:
+    """Whether the verb sees to what it starts, and takes its time after Ctrl-C."""
+    known = arguments[:1] and arguments[0] in verbs()
+    return bool(known) and getattr(module_of(arguments[0]), "ENDS_ITSELF", False)
 
 
 def imports_torch(arguments: list[str]) -> bool:

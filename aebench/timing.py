@@ -1,5 +1,6 @@
 """What a piece of work took, and whether its process got its cores meanwhile."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +66,13 @@ class Usage:
 
     @property
     def contended(self) -> bool | None:
-        """Whether others had the cores that it waited for; None where the system does not tell."""
+        """Whether others had the cores that it waited for; None where the system does not tell.
+
+        On a worker of a farm, whether others computed: workers share memory and caches, too.
+        """
         waited, others = self.waited_share, self.others_share
+        if others is not None and "AEBENCH_WORKER" in os.environ:
+            return others > CONTENDED
         return None if waited is None or others is None else min(waited, others) > CONTENDED
 
 

@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "models": {"ground", "records", "models"},
     "evaluation": {"ground", "records", "evaluation"},
     "report": {"ground", "records", "evaluation", "report"},
+    "farm": {"ground", "records", "farm"},
     "stages": {"ground", "records", "evaluation", "models", "report"},  # never each other
     # What a stage does they do again elsewhere, and what is written new is checked.
-    "commands": {"ground", "records", "models", "report", "stages", "commands"},
+    "commands": {"ground", "records", "models", "report", "farm", "stages", "commands"},
     "entrance": {"ground", "records", "models", "report", "stages", "commands", "entrance"},
 }
 
