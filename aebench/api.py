@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError, nearest
 from aebench.folders import SUFFIXES, Walk, check
-from aebench.images import read_arrays
+from aebench.images import read_each
 from aebench.inputs import FIX, Inputs
 from aebench.plugins import EXECUTED, load_model
 from aebench.records.plan import TrainPlan
@@ -69,6 +69,7 @@ def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tenso
     16-bit grey by the bits that the largest value in the folder takes. Links are followed, hidden
     files left out. AebenchError for a folder without images, and for what is no whole image.
     """
+    import numpy as np
     import torch
 
     if not Path(folder).is_dir():
@@ -79,10 +80,14 @@ def read_images(folder: str | Path, shape: tuple[int, int, int]) -> "tuple[Tenso
     if not paths:
         raise AebenchError(f"{folder}: no image in it; allowed: {', '.join(SUFFIXES)}")
     channels, height, width = shape
-    size = height if height == width else None
-    images, rules = read_arrays(paths, size, channels)
-    for rule in rules:  # a data set of other bits has other values for the same file
+    images = np.empty((len(paths), *shape), np.uint8)
+
+    def put(place: int, image: np.ndarray) -> None:
+        if image.shape != tuple(shape):
+            raise AebenchError(f"{paths[place]}: got {image.shape}; the model takes {tuple(shape)}")
+        images[place] = image
+
+    for rule in read_each(paths, height if height == width else None, channels, put):
+        # A data set of other bits has other values for the same file.
         warnings.warn(f"{folder}: {rule}", stacklevel=2)
-    if images.shape[1:] != tuple(shape):
-        raise AebenchError(f"{paths[0]}: got {images.shape[1:]}; the model takes {tuple(shape)}")
     return torch.from_numpy(images).float().div_(255), [Path(path) for path in paths]

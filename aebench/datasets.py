@@ -2,34 +2,72 @@
 
 import contextlib
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from aebench.errors import AebenchError, failure_reason, first_line, is_machine_failure
 from aebench.folders import composed, image_folder, is_utf8, printable
-from aebench.images import SMALLEST, convert, read_arrays
+from aebench.images import SMALLEST, ahead, convert, read_each
+from aebench.progress import bar
+from aebench.workspace import naming
 
 if TYPE_CHECKING:
     from aebench.plugins import Dataset
     from aebench.records.plan import DataPlan
 
+Shape = tuple[int, ...]  # (C, H, W)
 DARK, BULK = 4, 0.999  # of 255; share of the pixels
 EXAMPLES = 10  # test images whose reconstructions the report shows
-Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, C, H, W), labels int64 (N,)
+BLOCK = 2**23  # bytes of images that are read at a time
+
+
+@dataclass
+class Split:
+    """Images of one shape, wherever they lie, and their labels int64 (N,).
+
+    `read`: int64 (n,), which ones -> uint8 (n, C, H, W).
+    """
+
+    shape: Shape
+    labels: np.ndarray
+    read: Callable[[np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All images, some at a time."""
+        step = max(1, BLOCK // math.prod(self.shape))
+        for start in range(0, len(self), step):
+            yield self.read(np.arange(start, min(start + step, len(self))))
+
+    def hashes(self) -> np.ndarray:
+        """S32 (N,): SHA-256 of the pixels of each image."""
+        found = np.empty(len(self), "S32")
+        images = (image for block in self.blocks() for image in block)
+        for i, image in enumerate(bar(images, "hash", len(self))):
+            found[i] = hashlib.sha256(image.data).digest()
+        return found
+
+    def ordered(self, hashes: np.ndarray) -> "Split":
+        """The same, by label and hash; equal ones as they come."""
+        order = np.lexsort((hashes, self.labels))
+        return Split(self.shape, self.labels[order], lambda rows: self.read(order[rows]))
 
 
 @dataclass
 class Images:
-    """Both splits, ordered; class names by label; what identifies them; the shown test images."""
+    """Both splits, ordered; class names by label; the shown test images."""
 
     splits: dict[str, Split]
     classes: list[str]
-    data_hash: str
     examples: list[int]
     duplicates: dict[str, int]  # see `duplicates`
     remarks: list[str]  # what a reader of the figures should know of the images
@@ -40,30 +78,65 @@ class Source:
     """What a folder or a plug-in gives, in its own order."""
 
     splits: dict[str, Split]
+    hashes: dict[str, np.ndarray]  # see `Split.hashes`
     classes: list[str]
     remarks: list[str]
 
 
-def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None") -> Images:
+class Spool:
+    """Images uint8 (C, H, W) of one shape in a file that has no name and goes with this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.shape: Shape = ()
+        with naming(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with it
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with contextlib.suppress(OSError):  # of a full disk, for what nobody wants any more
+            self._file.close()
+
+    def put(self, place: int, image: np.ndarray) -> None:
+        """Keep it as that of the place. OSError on a full disk."""
+        self.shape = image.shape
+        with naming(self._folder):
+            self._file.seek(place * image.nbytes)
+            self._file.write(np.ascontiguousarray(image).data)
+
+    def read(self, places: np.ndarray) -> np.ndarray:
+        """uint8 (n, C, H, W) of the places, int64 (n,)."""
+        found = np.empty((len(places), *self.shape), np.uint8)
+        with naming(self._folder):
+            for image, place in zip(found, places.tolist(), strict=True):
+                self._file.seek(place * image.nbytes)
+                self._file.readinto(image.data)
+        return found
+
+
+def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None", spool: Spool) -> Images:
     """The planned data set, from its plug-in or, without one, from its folder below `root`.
 
-    AebenchError for a source that breaks its contract, cannot be had or holds no whole images.
+    `spool`: where the images wait that are not in memory. AebenchError for a source that breaks its
+    contract, cannot be had or holds no whole images.
     """
-    found = load_dataset(plan, root, dataset) if dataset else read_folder(plan, root)
+    found = load_dataset(plan, root, dataset, spool) if dataset else read_folder(plan, root, spool)
     found.remarks += peculiarities(found)
-    hashes = {name: pixel_hashes(images) for name, (images, _) in found.splits.items()}
-    counts = duplicates(found.splits, hashes)
-    splits = {name: ordered(*split, hashes[name]) for name, split in found.splits.items()}
-    shown = examples(splits["test"][1], len(found.classes))
-    return Images(splits, found.classes, data_hash(splits), shown, counts, found.remarks)
+    counts = duplicates(found)
+    splits = {name: split.ordered(found.hashes[name]) for name, split in found.splits.items()}
+    shown = examples(splits["test"].labels, len(found.classes))
+    return Images(splits, found.classes, shown, counts, found.remarks)
 
 
 def peculiarities(found: Source) -> list[str]:
     """What makes figures of these images say little, a phrase each."""
     phrases = []
-    images, _ = found.splits["train"]
-    dark = sum(np.count_nonzero(image < DARK) for image in images)
-    if dark >= BULK * images.size:  # a single bright pixel does not help
+    train = found.splits["train"]
+    dark = sum(np.count_nonzero(images < DARK) for images in train.blocks())
+    if dark >= BULK * len(train) * math.prod(train.shape):  # a single bright pixel does not help
         phrases.append(
             f"{100 * BULK} % of the pixels are below {DARK} of 255: all but black to every model"
         )
@@ -72,49 +145,47 @@ def peculiarities(found: Source) -> list[str]:
     return phrases
 
 
-def read_folder(plan: "DataPlan", root: Path) -> Source:
+def read_folder(plan: "DataPlan", root: Path, spool: Spool) -> Source:
     """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
     folder = root / plan.dataset
     found = image_folder(folder)
     if found.files != plan.files:
         raise AebenchError(f"{folder}: changed since `aebench plan`; run `dvc repro` again")
-    paths: list[str] = []
-    labels: list[int] = []
-    for by_class in found.splits.values():
-        for label, of_class in enumerate(by_class.values()):
-            paths += of_class
-            labels += [label] * len(of_class)
-    images, remarks = read_arrays(paths, plan.image_size, plan.channels)
-    check_size(folder.as_posix(), images)
-    if pair := alike(paths, images, range(len(paths))):
+    every = [of_class for by_class in found.splits.values() for of_class in by_class.values()]
+    paths = [path for of_class in every for path in of_class]
+    classes, num_train = list(found.splits["train"]), found.count("train")
+    numbers = np.arange(len(every), dtype=np.int64) % len(classes)  # both splits have all of them
+    labels = np.repeat(numbers, [len(of_class) for of_class in every])
+    remarks = read_each(paths, plan.image_size, plan.channels, spool.put)
+    check_size(folder.as_posix(), spool.shape)
+    splits = {
+        "train": Split(spool.shape, labels[:num_train], spool.read),
+        "test": Split(spool.shape, labels[num_train:], lambda rows: spool.read(num_train + rows)),
+    }
+    hashes = {name: split.hashes() for name, split in splits.items()}
+    contents = np.concatenate([*hashes.values()])
+    if pair := alike(paths, contents, np.arange(len(paths))):
         raise AebenchError(
             f"{pair[0]}: comes out as the same pixels as {pair[1]}, like all images of {folder}, "
             "though the files differ; their content is not in their colours: mend them"
         )
-    classes = list(found.splits["train"])
-    every = np.array(labels, np.int64)
     for label, name in enumerate(classes):
-        if alike(paths, images, np.flatnonzero(every == label).tolist()):
+        if alike(paths, contents, np.flatnonzero(labels == label)):
             remarks.append(f"all images of class {name!r} come out alike though the files differ")
-    num_train = found.count("train")
-    splits = {
-        "train": (images[:num_train], every[:num_train]),
-        "test": (images[num_train:], every[num_train:]),
-    }
-    return Source(splits, classes, remarks)
+    return Source(splits, hashes, classes, remarks)
 
 
-def alike(paths: Sequence[str], images: np.ndarray, which: Sequence[int]) -> tuple[str, str] | None:
+def alike(paths: list[str], hashes: np.ndarray, which: np.ndarray) -> tuple[str, str] | None:
     """Two files that differ, where all of `which` have the same pixels; else None."""
-    first = images[which[0]]
-    if not all(np.array_equal(images[i], first) for i in which):
+    if (hashes[which] != hashes[which[0]]).any():
         return None
-    content = Path(paths[which[0]]).read_bytes()
-    other = next((paths[i] for i in which if Path(paths[i]).read_bytes() != content), None)
-    return None if other is None else (printable(paths[which[0]]), printable(other))
+    first, *others = [paths[i] for i in which.tolist()]
+    content = Path(first).read_bytes()
+    other = next((path for path in others if Path(path).read_bytes() != content), None)
+    return None if other is None else (printable(first), printable(other))
 
 
-def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
+def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset", spool: Spool) -> Source:
     """What the registered data set's `load` returns, checked, converted, its classes sorted."""
     where = f"{plan.source}: data set {plan.dataset!r}"
     with contextlib.suppress(OSError):  # `digits` needs no folder; who does will say so
@@ -130,23 +201,25 @@ def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset") -> Source:
     # By name, as a folder has them: both sources of a data set then give the same labels.
     order = sorted(range(len(names)), key=lambda i: names[i])
     rank = np.argsort(order).astype(np.int64)
-    splits = {}
-    for split in ("train", "test"):
-        images, labels = loaded[split]
-        splits[split] = (converted(np.asarray(images), plan), rank[labels.astype(np.int64)])
-        check_size(where, splits[split][0])
-    shapes = [images.shape[1:] for images, _ in splits.values()]
+    splits, before = {}, 0
+    for name in ("train", "test"):
+        images, labels = loaded[name]
+        shape, read = converted(np.asarray(images), plan, spool, before)
+        before += len(images)
+        splits[name] = Split(shape, rank[labels.astype(np.int64)], read)
+        check_size(where, shape)
+    shapes = [split.shape for split in splits.values()]
     if shapes[0] != shapes[1]:
         raise AebenchError(
             f"{where}: train images are {shapes[0]}, test images {shapes[1]}; both must agree: set "
             "image_size and channels in params.yaml"
         )
-    every = [image for images, _ in splits.values() for image in images]
-    if all(np.array_equal(image, every[0]) for image in every):
+    hashes = {name: split.hashes() for name, split in splits.items()}
+    if all((own == hashes["train"][0]).all() for own in hashes.values()):
         raise AebenchError(
             f"{where}: all images are the same; allowed: different ones, uint8 0 to 255"
         )
-    return Source(splits, [names[i] for i in order], [])
+    return Source(splits, hashes, [names[i] for i in order], [])
 
 
 def load_fault(error: Exception, folder: Path) -> str:
@@ -219,61 +292,67 @@ def check_classes(where: str, classes: Any) -> None:
             raise AebenchError(f"{where}: class {ascii(name)}; allowed: text that UTF-8 can hold")
 
 
-def check_size(where: str, images: np.ndarray) -> None:
+def check_size(where: str, shape: Shape) -> None:
     """AebenchError for images below 8 pixels: the built-in architectures start there."""
-    if min(images.shape[2:]) < SMALLEST:
+    if min(shape[1:]) < SMALLEST:
         raise AebenchError(
-            f"{where}: images of {images.shape[3]} x {images.shape[2]} pixels; allowed: {SMALLEST} "
-            "and more; set image_size in params.yaml"
+            f"{where}: images of {shape[2]} x {shape[1]} pixels; allowed: {SMALLEST} and more; set "
+            "image_size in params.yaml"
         )
 
 
-def converted(images: np.ndarray, plan: "DataPlan") -> np.ndarray:
-    """The images at the planned size and number of channels."""
+def converted(
+    images: np.ndarray, plan: "DataPlan", spool: Spool, before: int
+) -> tuple[Shape, Callable[[np.ndarray], np.ndarray]]:
+    """Shape and `Split.read` of the images at the planned size and number of channels.
+
+    Those that are not so yet are then in the spool, behind `before` others.
+    """
     size, channels = plan.image_size, plan.channels
     same_size = size is None or images.shape[2:] == (size, size)
     if same_size and channels in (None, images.shape[1]):
-        return images
+        return images.shape[1:], lambda rows: np.ascontiguousarray(images[rows])
     from PIL import Image
 
-    pictures = (Image.fromarray(i[0] if len(i) == 1 else i.transpose(1, 2, 0)) for i in images)
-    return np.stack([convert(picture, size, channels) for picture in pictures])
+    def fitted(image: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        return convert(picture, size, channels)
+
+    most = max(images[0].size, 3 * (size or 0) ** 2)
+    for place, image in enumerate(bar(ahead(fitted, images, most), "images", len(images)), before):
+        spool.put(place, image)
+    return spool.shape, lambda rows: spool.read(before + rows)
 
 
-def pixel_hashes(images: np.ndarray) -> list[bytes]:
-    """SHA-256 of each image."""
-    return [hashlib.sha256(image.tobytes()).digest() for image in images]
-
-
-def duplicates(splits: dict[str, Split], hashes: dict[str, list[bytes]]) -> dict[str, int]:
+def duplicates(found: Source) -> dict[str, int]:
     """Exact duplicates, in images, under the names of `Duplicates`."""
-    train, test = set(hashes["train"]), set(hashes["test"])
-    labels: dict[bytes, set[int]] = {}
-    for name, (_, own) in splits.items():
-        for image, label in zip(hashes[name], own.tolist(), strict=True):
-            labels.setdefault(image, set()).add(label)
+    hashes = np.concatenate([*found.hashes.values()])
+    labels = np.concatenate([split.labels for split in found.splits.values()])
+    order = np.lexsort((labels, hashes))
+    hashes, labels = hashes[order], labels[order]
+    repeated = hashes[1:] == hashes[:-1]
+    two_labels = np.unique(hashes[1:][repeated & (labels[1:] != labels[:-1])])
+    train, test = (found.hashes[name] for name in ("train", "test"))
     return {
-        "train": len(hashes["train"]) - len(train),
-        "test": len(hashes["test"]) - len(test),
-        "across": sum(image in train for image in hashes["test"]),
-        "two_labels": sum(len(own) > 1 for own in labels.values()),
+        "train": len(train) - len(np.unique(train)),
+        "test": len(test) - len(np.unique(test)),
+        "across": int(np.isin(test, train).sum()),
+        "two_labels": len(two_labels),
     }
 
 
-def ordered(images: np.ndarray, labels: np.ndarray, hashes: Sequence[bytes]) -> Split:
-    """Sorted by (label, SHA-256 of the pixels)."""
-    order = sorted(range(len(images)), key=lambda i: (labels[i], hashes[i]))
-    return images[order], labels[order]
-
-
-def data_hash(splits: dict[str, Split]) -> str:
-    """SHA-256 over shapes, pixels and labels of both splits."""
-    digest = hashlib.sha256()
-    for name in ("train", "test"):
-        for array in splits[name]:
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def write(split: Split, images: BinaryIO, labels: BinaryIO, digest: "hashlib._Hash") -> None:
+    """Write both arrays as .npy; `digest` is given dtypes, shapes and content of both."""
+    shape = len(split), *split.shape
+    digest.update(f"uint8{shape}".encode())
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(images, header)
+    for block in bar(split.blocks(), "write"):
+        images.write(block.data)
+        digest.update(block.data)
+    np.save(labels, split.labels)
+    digest.update(f"int64{split.labels.shape}".encode())
+    digest.update(split.labels.data)
 
 
 def examples(labels: np.ndarray, classes: int) -> list[int]:

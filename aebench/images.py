@@ -3,13 +3,19 @@
 Transparent pixels are laid over white. Grey of 16 bits (or 32 with such values) is scaled by the
 8, 10, 12, 14 or 16 bits that the largest value of all the files takes. Floats, values beyond 16
 bits and 16-bit colour of 14 bits or fewer are refused. Of several frames the first is taken.
+
+Memory does not grow with the number of images, nor with that of the cores: see `Room`.
 """
 
+import contextlib
 import io
+import os
 import re
+import threading
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +31,35 @@ BITS = (8, 10, 12, 14, 16)  # of sensors and file formats
 SMALLEST = 8  # pixels a side: the built-in architectures start there
 LFS = b"version https://git-lfs"
 AS_8_BITS = "save it with 8 bits a channel"
+AHEAD = 2**25  # bytes of images that were made and are still to be used
+# Of each image: what of it the decoder gave, and no pixels.
+FACTS = [("transparent", "?"), ("frames", "?"), ("grey", "i4"), ("colour", "i2")]
+
+
+class Room:
+    """So many bytes, for whom threads wait; what is larger than all of it gets it alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, wanted: int) -> Iterator[None]:
+        """Wait for the bytes, and give them back at the end."""
+        wanted = min(wanted, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: wanted <= self._free)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
+# Who holds a file waits for room to decode it, never the other way round.
+FILES, PIXELS = Room(2**25), Room(2**27)  # two photographs of 16 megapixels at once
 
 
 class Decoded(NamedTuple):
@@ -37,16 +72,16 @@ class Decoded(NamedTuple):
     colour: int = -1  # the largest upper byte of 16-bit colour
 
 
-def decode(path: str, bits: int = 16) -> Decoded:
-    """The first frame. `bits`: of grey values in 16-bit files.
+def decode(path: str, held: contextlib.ExitStack, bits: int = 16) -> Decoded:
+    """The first frame. `held`: gets the room that it takes; `bits`: of grey values in 16-bit files.
 
     AebenchError for a file that is no whole image, or of pixels that are refused.
     """
     from PIL import Image, UnidentifiedImageError
 
-    content, name = read_bytes(path), printable(path)
+    content, name = read_bytes(path, held), printable(path)
     try:
-        return opened(content, bits)
+        return opened(content, held, bits)
     except MemoryError:
         raise
     except AebenchError as error:
@@ -70,29 +105,34 @@ def decode(path: str, bits: int = 16) -> Decoded:
         ) from None
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, held: contextlib.ExitStack) -> bytes:
     """The content of the file. AebenchError where it is the file's fault, not the disk's."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            held.enter_context(FILES.taken(os.fstat(file.fileno()).st_size))
+            return file.read()
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise AebenchError(
             f"{printable(path)}: not readable ({error.strerror}); mend or remove it"
         ) from None
 
 
-def opened(content: bytes, bits: int) -> Decoded:
+def opened(content: bytes, held: contextlib.ExitStack, bits: int) -> Decoded:
     """See `decode`. Pillow's own errors; AebenchError, without the path, for what is refused."""
     from PIL import Image, ImageOps
 
-    with Image.open(io.BytesIO(content)) as file:
+    with Image.open(io.BytesIO(content)) as image:
         # Of 16-bit colour Pillow keeps the upper bytes, and says so here alone.
-        deep = re.search(r"'\w+;16[BLN]'", str(file.tile))
+        deep = re.search(r"'\w+;16[BLN]'", str(image.tile))
         # Which Pillow turns to black for 8 bits alone.
-        negative = file.format == "TIFF" and file.tag_v2.get(262) == 0  # type: ignore[attr-defined]
+        negative = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]
         # A second frame of a camera's MPO is a preview.
-        frames = file.format != "MPO" and getattr(file, "is_animated", False)
-        file.load()
-        image = ImageOps.exif_transpose(file)
+        frames = image.format != "MPO" and getattr(image, "is_animated", False)
+        plain = image.mode in ("L", "RGB") and not deep and "transparency" not in image.info
+        copies = (2 if "exif" in image.info else 1) if plain else 3
+        held.enter_context(PIXELS.taken(copies * 4 * image.width * image.height))
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
     if deep and "transparency" in image.info:  # of which Pillow compares 8 bits
         raise AebenchError(f"16 bits with one value as transparent; {AS_8_BITS}")
     if image.mode.startswith(("I", "F")):
@@ -101,13 +141,31 @@ def opened(content: bytes, bits: int) -> Decoded:
         grey, largest = grey_of_16_bits(image, bits)
         return Decoded(grey, frames=frames, grey=largest)
     is_grey = image.mode in ("1", "L", "LA") or (deep is not None and "'LA;" in deep[0])
+    mode = "L" if is_grey else "RGB"
     upper = colour_maximum(image) if deep else -1
     transparent = image.has_transparency_data
     if transparent:
-        image = image.convert("RGBA")
+        image = in_mode(image, "RGBA")
         transparent = image.getextrema()[3][0] < 255  # type: ignore[index]  # of four bands
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return Decoded(image.convert("L" if is_grey else "RGB"), transparent, frames, colour=upper)
+    image = over_white(image, mode) if transparent else in_mode(image, mode)
+    return Decoded(image, transparent, frames, colour=upper)
+
+
+def in_mode(image: "Image", mode: str) -> "Image":
+    """The image in that mode of Pillow's; itself, where `convert` would copy it."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def over_white(image: "Image", mode: str) -> "Image":
+    """The RGBA image laid over white, in the mode L or RGB, some rows at a time."""
+    from PIL import Image
+
+    laid = Image.new(mode, image.size)
+    for top in range(0, image.height, 64):
+        rows = image.crop((0, top, image.width, min(top + 64, image.height)))
+        rows = Image.alpha_composite(Image.new("RGBA", rows.size, "white"), rows)
+        laid.paste(rows.convert(mode), (0, top))
+    return laid
 
 
 def grey_of_16_bits(image: "Image", bits: int) -> tuple["Image", int]:
@@ -128,7 +186,7 @@ def grey_of_16_bits(image: "Image", bits: int) -> tuple["Image", int]:
 
 def colour_maximum(image: "Image") -> int:
     """The largest value of the bands but alpha."""
-    return int(pixels(image.convert("RGB")).max())
+    return int(pixels(in_mode(image, "RGB")).max())
 
 
 def convert(image: "Image", image_size: int | None, channels: int | None) -> "np.ndarray":
@@ -143,7 +201,7 @@ def convert(image: "Image", image_size: int | None, channels: int | None) -> "np
         left, top = (width - image_size) // 2, (height - image_size) // 2
         image = image.crop((left, top, left + image_size, top + image_size))
     if channels is not None:
-        image = image.convert("L" if channels == 1 else "RGB")
+        image = in_mode(image, "L" if channels == 1 else "RGB")
     array = pixels(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
@@ -155,12 +213,17 @@ def pixels(image: "Image") -> Any:
     return np.asarray(image)
 
 
-def read_arrays(
-    paths: list[str], image_size: int | None, channels: int | None
-) -> "tuple[np.ndarray, list[str]]":
-    """uint8 (N, C, H, W) in the order of `paths`; what rules were applied to some, a phrase each.
+def read_each(
+    paths: Sequence[str],
+    image_size: int | None,
+    channels: int | None,
+    put: "Callable[[int, np.ndarray], None]",
+) -> list[str]:
+    """Give each image, uint8 (C, H, W), and its place among the paths to `put`, in their order.
 
-    AebenchError for a file that cannot be read as an image, or where the shapes disagree.
+    At the end some come again: grey of 16 bits, of which other bits are known to count only then.
+    The result: what rules were applied to some, a phrase each. AebenchError for a file that cannot
+    be read as an image, or where the shapes disagree: that of the first such path.
     """
     import numpy as np
     from PIL import Image, PngImagePlugin
@@ -169,35 +232,57 @@ def read_arrays(
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20
     bits = BITS[-1]
 
-    def read(path: str) -> "tuple[np.ndarray, Decoded]":
-        decoded = decode(path, bits)
-        check_length(path, decoded.image, image_size)
-        array = convert(decoded.image, image_size, channels)
-        return array, decoded._replace(image=None)  # type: ignore[arg-type]  # 60,000 are large
+    def read(path: str) -> "tuple[np.ndarray, tuple[Any, ...]]":
+        with contextlib.ExitStack() as held:
+            image, *facts = decode(path, held, bits)
+            check_length(path, image, image_size)
+            array = convert(image, image_size, channels)
+            del image  # before its room is given to another
+        return array, tuple(facts)
 
-    facts = []
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    facts = np.empty(len(paths), FACTS)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         first = read(paths[0])[0]
-        images = np.empty((len(paths), *first.shape), np.uint8)
-        # PIL decodes outside the interpreter lock
-        decoded = bar(pool.map(read, paths), "images", len(paths))
-        for index, (path, (image, fact)) in enumerate(zip(paths, decoded, strict=True)):
+        decoded = bar(ahead(read, paths, first.nbytes), "images", len(paths))
+        for place, (image, own) in enumerate(decoded):
             if image.shape != first.shape:
-                raise AebenchError(disagreement(paths[0], first.shape, path, image.shape))
-            images[index] = image
-            facts.append(fact)
+                raise AebenchError(disagreement(paths[0], first.shape, paths[place], image.shape))
+            facts[place] = own
+            put(place, image)
         check_colour(paths, facts)
-        grey = [index for index, fact in enumerate(facts) if fact.grey >= 0]
-        if grey:
-            largest = max(facts[index].grey for index in grey)
+        grey = np.flatnonzero(facts["grey"] >= 0)
+        if len(grey):
+            largest = facts["grey"].max()
             bits = next(number for number in BITS if largest < 2**number)
             if bits < BITS[-1]:  # known only now
-                again = bar(pool.map(read, [paths[index] for index in grey]), "images", len(grey))
-                for index, (image, _) in zip(grey, again, strict=True):
-                    images[index] = image
-    return images, phrases(paths, facts, bits)
+                again = ahead(read, [paths[place] for place in grey.tolist()], first.nbytes)
+                decoded = zip(grey.tolist(), again, strict=True)
+                for place, (image, _) in bar(decoded, "images", len(grey)):
+                    put(place, image)
+    return phrases(paths, facts, bits)
+
+
+def ahead(work: Callable[[Any], Any], items: Iterable[Any], size: int) -> Iterator[Any]:
+    """The results of `work` in order, about `size` bytes each, made by all cores.
+
+    Threads: Pillow decodes and scales outside the interpreter's lock. Photographs take half the
+    time on two cores; of 32 x 32 pixels, where Python takes most of it, processes would.
+    """
+    most = max(1, min(AHEAD // size, 256))
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor() as pool:
+        try:
+            for item in items:
+                if len(waiting) == most:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(work, item))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def check_length(path: str, image: "Image", image_size: int | None) -> None:
@@ -213,28 +298,28 @@ def check_length(path: str, image: "Image", image_size: int | None) -> None:
         )
 
 
-def check_colour(paths: Sequence[str], facts: Sequence[Decoded]) -> None:
+def check_colour(paths: Sequence[str], facts: "np.ndarray") -> None:
     """AebenchError where 16-bit colour uses so few bits that its upper bytes are nearly black."""
-    largest = max((fact.colour for fact in facts), default=-1)
+    largest = int(facts["colour"].max())
     if 0 <= largest < 64:
-        path = next(p for p, fact in zip(paths, facts, strict=True) if fact.colour == largest)
+        path = paths[int(facts["colour"].argmax())]
         raise AebenchError(
             f"{printable(path)}: 16-bit colour without a value above {largest * 256 + 255}; of it "
             f"Pillow reads the upper 8 bits, almost black; {AS_8_BITS}"
         )
 
 
-def phrases(paths: Sequence[str], facts: Sequence[Decoded], bits: int) -> list[str]:
+def phrases(paths: Sequence[str], facts: "np.ndarray", bits: int) -> list[str]:
     """`3 images with transparency laid over white (a.png)`, for each rule that was applied."""
     rules = {
-        "with transparency laid over white": [fact.transparent for fact in facts],
-        "of several frames, the first taken": [fact.frames for fact in facts],
-        f"of 16-bit grey read as {bits} bits": [fact.grey >= 0 and bits < 16 for fact in facts],
+        "with transparency laid over white": facts["transparent"],
+        "of several frames, the first taken": facts["frames"],
+        f"of 16-bit grey read as {bits} bits": (facts["grey"] >= 0) & (bits < 16),
     }
     found = []
     for rule, which in rules.items():
-        if count := sum(which):
-            name = printable(Path(paths[which.index(True)]).name)
+        if count := int(which.sum()):
+            name = printable(Path(paths[int(which.argmax())]).name)
             one, more = f"1 image {rule} ({name})", f"{count:,} images {rule} ({name}, ...)"
             found.append(one if count == 1 else more)
     return found

@@ -542,7 +542,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         {"knn"},
     ),
     "the probe": ("evaluation/probe.py", "ITERATIONS = 1000", "ITERATIONS = 10", {"knn"}),
-    "order of images": ("datasets.py", "(labels[i], hashes[i])", "hashes[i]", {"prepare"}),
+    "order of images": ("datasets.py", "((hashes, self.labels))", "((self.labels,))", {"prepare"}),
     "places of the codes": (
         "evaluation/code_map.py",
         "STEPS, FIRST_STEPS = 200",

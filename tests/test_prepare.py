@@ -6,8 +6,11 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 
@@ -45,6 +48,8 @@ def test_digits(light):
     assert arrays["test_labels"].dtype == np.int64
     assert len(meta["examples"]) == 10
     assert arrays["test_labels"][meta["examples"]].tolist() == list(range(10))
+    before = json.loads((ROOT / "tests/golden/results/data.json").read_text())  # of 0.1.0
+    assert meta["data_hash"] == before["data_hash"]
 
 
 def sprite(workspace):
@@ -145,6 +150,37 @@ def test_16_bit_palette_and_turned_images(light, tmp_path):
     meta, arrays = prepared(light, dataset="odd")
     assert meta["shape"] == [1, 8, 16]
     assert np.abs(arrays["train_images"].astype(int) - 128).max() <= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures a process as Linux does")
+def test_memory_grows_neither_with_the_images_nor_with_photographs(light, tmp_path):
+    for split, count in (("train", 1500), ("test", 20)):
+        folder = tmp_path / "data" / "many" / split / "a"
+        folder.mkdir(parents=True)
+        for i in range(count):
+            pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) ^ (i & 255) ^ (i >> 8)
+            Image.fromarray(pixels).save(folder / f"{i}.bmp")
+        for i in range(3):  # 80 MB each as Pillow holds them
+            Image.new("RGB", (5000, 4000), (i, 0, 0)).save(folder / f"{i}.png", compress_level=1)
+    light.params(dataset="many", image_size=192, channels=3)
+    light.run("aebench", "plan")
+    command = [sys.executable, "-m", "aebench", "prepare"]
+    with subprocess.Popen(command, cwd=light.folder, env=light.env, stderr=subprocess.PIPE) as run:
+        said = run.stderr.read()
+        _, status, usage = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+    assert run.returncode == 0, said
+    assert (light / "data/prepared/train_images.npy").stat().st_size > 150 * 2**20
+    assert usage.ru_maxrss < 256 * 2**10  # KiB
+
+
+def test_without_room_for_the_waiting_images_nothing_is_written(light):
+    light.params(image_size=32)
+    light.run("aebench", "plan")
+    command = f"ulimit -f 100; exec {sys.executable} -m aebench prepare"
+    done = light.run("sh", "-c", command, ok=False)
+    assert "nothing was written; make room there" in done.stderr and "'.aebench'" in done.stderr
+    assert not (light / "data").exists() and not list(light.folder.glob("results/*"))
 
 
 def test_corrupt_image_is_named(light, folder_data):
