@@ -12,7 +12,7 @@ import importlib.util
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,19 +93,19 @@ def farm(
     from aebench.job import alone
 
     store = suites.store(workspace, remote)
-    with alone(workspace, "farm"), suites.copies(workspace) as folder:
+    settings = clusters.read(file, kind) if file else None
+    with alone(workspace, "farm"), suites.copies(workspace) as folder, ExitStack() as stack:
+        client = stack.enter_context(clusters.at(address)) if address else None
         print("asking DVC what is stale ...", flush=True)
         found = suites.found(workspace, folder, store)
         if any(suite.chains for suite in found):
-            if file:
-                jobs = adapt or (workers or 1, workers or 1)
-                place = clusters.jobs(kind, file, jobs, folder)
-            elif address:
-                place = clusters.at(address)
-            else:
-                place = clusters.local(workers, threads, folder)
-            with place as client, shared_token(store) as token:
-                compute(workspace, client, found, store, token, threads, times)
+            if settings:
+                number = adapt or (workers or 1, workers or 1)
+                client = stack.enter_context(clusters.jobs(kind, settings, number, folder))
+            elif client is None:
+                client = stack.enter_context(clusters.local(workers, threads, folder))
+            token = stack.enter_context(shared_token(store))
+            compute(workspace, client, found, store, token, threads, times)
         remarks = finish(workspace, found, store)
     print("\n".join(remarks or ["all else came from the cache: see reports/report.html"]))
 

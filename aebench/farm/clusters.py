@@ -22,7 +22,7 @@ QUEUES = {
     "lsf": "LSFCluster",
     "htcondor": "HTCondorCluster",
 }
-WAIT = 30  # seconds for a scheduler to answer
+WAIT = 10  # seconds for a scheduler to answer
 
 
 @contextlib.contextmanager
@@ -66,17 +66,19 @@ def at(address: str) -> Iterator["Client"]:
 
 
 @contextlib.contextmanager
-def jobs(kind: str, file: Path, number: tuple[int, int], folder: Path) -> Iterator["Client"]:
+def jobs(
+    kind: str, settings: dict[str, Any], number: tuple[int, int], folder: Path
+) -> Iterator["Client"]:
     """Workers in jobs of a queue: from the first to the last of `number`, as there is work.
 
-    `file`: YAML as dask-jobqueue has it: jobqueue: {slurm: {cores: 4, memory: 8GB, ...}}.
+    `settings`: see `read`.
     """
     import dask_jobqueue
     from dask import config
     from distributed import Client
 
     quiet()
-    config.update(config.config, read(file, kind))
+    config.update(config.config, settings)
     # sbatch hands on all of the environment unless told which.
     os.environ.setdefault("SBATCH_EXPORT", "HOME,LANG,PATH")
     try:
@@ -84,7 +86,7 @@ def jobs(kind: str, file: Path, number: tuple[int, int], folder: Path) -> Iterat
             security=True, shared_temp_directory=str(folder)
         )
     except (ValueError, TypeError, OSError, RuntimeError) as error:
-        raise AebenchError(f"{file}: {first_line(error)}") from None
+        raise AebenchError(f"--{kind}: {first_line(error)}") from None
     with cluster, Client(cluster) as client:
         if number[0] == number[1]:
             cluster.scale(jobs=number[0])
@@ -94,7 +96,7 @@ def jobs(kind: str, file: Path, number: tuple[int, int], folder: Path) -> Iterat
 
 
 def read(file: Path, kind: str) -> dict[str, Any]:
-    """The configuration. AebenchError for one that has not what the queue needs."""
+    """The queue's configuration, as dask-jobqueue has it. AebenchError for another one."""
     allowed = f"YAML as of dask-jobqueue: jobqueue: {{{kind}: {{cores: 4, memory: 8GB}}}}"
     try:
         found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))

@@ -83,7 +83,7 @@ class Dispatch:
         self.workers: dict[str, bool] = {}  # address of those that have answered -> whether fit
         self.taken: list[float] = []  # seconds of the chains that have ended
         self.failed: list[str] = []
-        self.interrupts = 0
+        self.interrupts = self.answered = 0  # by Ctrl-C
         self.events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -116,7 +116,8 @@ class Dispatch:
         """Take in what has happened, or wait a moment for it."""
         with contextlib.suppress(queue.Empty):
             self.events.get(timeout=0.5)()
-        if self.interrupts:
+        if self.answered < self.interrupts:
+            self.answered = self.interrupts
             self.let_go()
         elif self.workers and not any(self.workers.values()) and self.all_answered():
             self.cancel(self.left())
@@ -228,18 +229,17 @@ class Dispatch:
 
     def let_go(self) -> None:
         """Take back what has not begun; after the second Ctrl-C all."""
-        left = self.left()
-        waiting = [task for task in left if not task.state]
+        tasks = self.left()
         if self.interrupts > 1:
-            waiting = left
             self.say("Ctrl-C again: stopped; what has ended is kept")
-            self.cancel(left)
-            self.client.run(sent.stop)
-        elif waiting:
-            number = len(left) - len(waiting)
+        else:
+            number = sum(bool(task.state) for task in tasks)
+            tasks = [task for task in tasks if not task.state]
             self.say(f"Ctrl-C: no new chains; {number} end first (Ctrl-C again stops them)")
-            self.cancel(waiting)
-        for task in waiting:
+        self.cancel(tasks)
+        if self.interrupts > 1:
+            self.client.run(sent.stop)
+        for task in tasks:
             task.ended = True
 
     def in_words(self) -> str:

@@ -4,24 +4,28 @@ from collections.abc import Iterator
 
 from ruamel.yaml import YAML
 
-from aebench.farm.suites import RUNNING, Store, Suite, dvc
+from aebench.farm.suites import DECLINING, RUNNING, Store, Suite, dvc
 from aebench.workspace import Workspace
 
 EXPECTED = {"plan", "report"}  # what is left to compute
 
 
 def finish(workspace: Workspace, suites: list[Suite], store: Store) -> list[str]:
-    """`dvc repro`, and the experiments of DVC's queue; what else they had to compute, and why."""
-    whole, *experiments = suites
-    forget(workspace, {target for chain in whole.chains for target in chain.targets})
+    """`dvc repro`, and the experiments of DVC's queue; what else they had to compute, and why.
+
+    With a remote, results go through the copies first: these share the workspace's cache, and in
+    the workspace the remote need not be the one that DVC takes.
+    """
+    for suite in suites if store.remote else ():
+        forget(suite)
+        dvc(suite.copy, "repro", "-k", "--pull", env={DECLINING: "1"}, ok=False)
     print("dvc repro ...", flush=True)
-    remarks = list(unexpected(workspace, whole, dvc(workspace, "repro", *store.pull)))
-    if experiments:
+    remarks = list(unexpected(workspace, suites[0], dvc(workspace, "repro")))
+    if suites[1:]:
         print("dvc exp run --run-all ...", flush=True)
-        dvc(workspace, "exp", "run", "--run-all", *store.pull)
-    for suite in experiments:
-        said = dvc(workspace, "queue", "logs", suite.name)
-        remarks += unexpected(workspace, suite, said)
+        dvc(workspace, "exp", "run", "--run-all")
+    for suite in suites[1:]:
+        remarks += unexpected(workspace, suite, dvc(workspace, "queue", "logs", suite.name))
     return remarks
 
 
@@ -42,21 +46,18 @@ def unexpected(workspace: Workspace, suite: Suite, said: str) -> Iterator[str]:
         yield f"{of}{stage} ran here: {why}"
 
 
-def forget(workspace: Workspace, stages: set[str]) -> None:
-    """Take the stages out of dvc.lock, whose earlier outs are nowhere.
+def forget(suite: Suite) -> None:
+    """Take the chains out of the copy's dvc.lock: their earlier outs may be nowhere.
 
-    Where their settings are still those, `dvc repro --pull` would look for these outs alone, and
-    not for those that have just been computed.
+    Where their settings are still those, DVC would look for these outs alone, and not for those
+    that have just been computed.
     """
-    path = workspace.root / "dvc.lock"
-    if not stages or not path.is_file():
-        return
-    yaml = YAML()
-    yaml.width = 4096
-    content = yaml.load(path.read_bytes())
-    known = content.get("stages", {}).keys() & stages
-    if known:
-        for stage in known:
-            del content["stages"][stage]
+    path = suite.copy.root / "dvc.lock"
+    if path.is_file():
+        yaml = YAML()
+        content = yaml.load(path.read_bytes())
+        for chain in suite.chains:
+            for stage in chain.targets:
+                content.get("stages", {}).pop(stage, None)
         with path.open("wb") as file:
             yaml.dump(content, file)

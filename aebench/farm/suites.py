@@ -129,7 +129,12 @@ def copies(workspace: Workspace) -> Iterator[Path]:
 def found(workspace: Workspace, folder: Path, store: Store) -> list[Suite]:
     """The workspace and its queued experiments. AebenchError as of `aebench plan` and `prepare`."""
     suites = [suite(workspace, "", None, folder, store)]
-    suites += [suite(workspace, name, rev, folder, store) for name, rev in queued(workspace)]
+    for name, commit in queued(workspace):
+        try:
+            suites.append(suite(workspace, name, commit, folder, store))
+        except AebenchError as error:
+            advice = f"mend it, or: dvc queue remove {name}"
+            raise AebenchError(f"queued experiment {name}: {error}; {advice}") from None
     return suites
 
 

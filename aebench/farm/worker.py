@@ -120,6 +120,7 @@ class Calls:
             cwd=self.copy.root,
             env=self.environment,
             stdin=subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C is not for it
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

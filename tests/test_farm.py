@@ -1,0 +1,324 @@
+"""`aebench farm`: real schedulers, workers and remotes on this machine."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, SMALL, Workspace, make
+
+# While the file of its option is there, its training waits; who trains says so in FILE.begun.
+WAITING = """\
+import os, time
+from pathlib import Path
+from aebench import hookimpl
+
+def build(shape, latent, gate=""):
+    from torch import nn
+    pixels = shape[0] * shape[1] * shape[2]
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, latent))
+            self.decoder = nn.Sequential(nn.Linear(latent, pixels), nn.Unflatten(1, shape))
+
+        def loss(self, images):
+            begin(gate)
+            return (self.decoder(self.encoder(images)) - images).square().mean()
+
+    return Net()
+
+def begin(gate):
+    if not gate or os.environ.get("DVC_STAGE", "")[:5] != "train":
+        return
+    with open(gate + ".begun", "a+") as file:
+        file.seek(0)
+        line = f"{os.environ['DVC_STAGE']} {os.getpid()}\\n"
+        if line not in file.read():
+            file.write(line)
+    while Path(gate).exists():
+        time.sleep(0.05)
+
+@hookimpl
+def register_models(register):
+    register("NAME", build)
+"""
+DASK = [str(Path(sys.executable).with_name("dask"))]
+ONE = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--death-timeout", "60"]
+
+
+def package(folder: Path, source: str) -> Path:
+    """An installed package with a plug-in of the model `strange`."""
+    info = folder / "strange_net-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange-net\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aebench]\nstrange = strange_net\n")
+    (folder / "strange_net.py").write_text(source)
+    return folder
+
+
+@pytest.fixture
+def suite(tmp_path) -> Workspace:
+    """Three runs, one of them of a package; all that is computed has one thread."""
+    params = SMALL[: SMALL.index("runs:")] + (
+        f"runs:\n  one:\n    model: waiting\n    gate: {tmp_path}/gate\n"
+        "  two:\n    model: waiting\n    train:\n      epochs: 2\n"
+        "  three:\n    model: strange\n"
+    )
+    workspace = make(tmp_path / "workspace", params, plugins=False)
+    (workspace / "plugins/waiting.py").write_text(WAITING.replace("NAME", "waiting"))
+    shutil.copy(ROOT / "plugins/digits.py", workspace / "plugins")
+    source = WAITING.replace("NAME", "strange")
+    workspace.env["PYTHONPATH"] = str(package(tmp_path / "packages", source))
+    workspace.commit()
+    workspace.env["DASK_CONFIG"] = str(tls(tmp_path / "tls"))
+    return workspace
+
+
+def tls(folder: Path) -> Path:
+    """Dask's configuration by the commands of docs/scale.md."""
+    folder.mkdir()
+    block = re.search(r"```sh\n(openssl req.*?)```", (ROOT / "docs/scale.md").read_text(), re.S)
+    subprocess.run(["sh", "-ec", block[1]], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@contextmanager
+def started(command, workspace, **changes):
+    """A process, ended at the end."""
+    with (workspace.folder.parent / "processes.log").open("a") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=workspace.folder.parent,
+            env=workspace.env | changes,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until(found, what, process=None):
+    """Wait for it."""
+    end = time.monotonic() + 120
+    while not (value := found()):
+        assert time.monotonic() < end, what
+        assert process is None or process.poll() is None, what
+        time.sleep(0.05)
+    return value
+
+
+def farm(workspace, *arguments):
+    """`aebench farm` in the background, its output in a file."""
+    path = workspace.folder.parent / f"farm-{time.monotonic_ns()}.log"
+    with path.open("w") as log:
+        process = subprocess.Popen(
+            ["aebench", "farm", *arguments],
+            cwd=workspace.folder,
+            env=workspace.env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return process, path
+
+
+def finish(process, log):
+    """Its output, after a good end."""
+    assert process.wait(120) == 0, log.read_text()
+    return log.read_text()
+
+
+def contents(workspace):
+    """File -> hash, of what has the same bits wherever it is computed."""
+    names = "*/*/*.safetensors", "*/*/*.npy"
+    return {
+        str(path.relative_to(workspace.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for top in ("runs", "results")
+        for name in names
+        for path in sorted((workspace / top).glob(name))
+    }
+
+
+def git_state(workspace):
+    """What git knows: branches, index, files."""
+    commands = ["for-each-ref"], ["rev-parse", "HEAD"], ["ls-files", "-s"], ["status", "--short"]
+    return [workspace.run("git", *command).stdout for command in commands]
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(suite, tmp_path):
+    (suite / "notes.txt").write_text("not committed")
+    params = (suite / "params.yaml").read_text()
+    (suite / "params.yaml").write_text(params.replace("latent: 32", "latent: 16"))
+    before = git_state(suite)
+    gate, file = tmp_path / "gate", tmp_path / "scheduler.json"
+    gate.touch()
+    other = package(tmp_path / "others", WAITING.replace("NAME", "strange") + "\nOTHER = 1\n")
+    scheduler = [*DASK, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    worker = [*DASK, "worker", "--scheduler-file", file, *ONE, "--local-directory", tmp_path]
+    with ExitStack() as stack:
+
+        def start(command, **changes):
+            return stack.enter_context(started(command, suite, **changes))
+
+        start([*scheduler, "--protocol", "tls", "--scheduler-file", file])
+        until(file.exists, "a scheduler")
+        first = start([*worker, "--name", "a"])
+        start([*worker, "--name", "strange"], PYTHONPATH=str(other))
+        address = json.loads(file.read_text())["address"]
+        assert address.startswith("tls://")
+        coordinator, log = farm(suite, address)
+        begun = Path(f"{gate}.begun")
+        until(begun.exists, "a training", coordinator)
+        os.kill(coordinator.pid, signal.SIGKILL)
+        coordinator.wait()
+        start([*worker, "--name", "b"])
+        again, log = farm(suite, address)
+        until(lambda: ":b" in log.read_text(), "what the second worker computed", again)
+        trains = psutil.Process(int(begun.read_text().split()[-1]))
+        os.kill(first.pid, signal.SIGKILL)
+        trains.wait(60)  # it ends with its worker
+        until(lambda: len(begun.read_text().splitlines()) == 2, "a second try", again)
+        gate.unlink()
+        said = finish(again, log)
+    assert "strange gets no chain: " in said and "three/train.json" in said
+    assert len(begun.read_text().splitlines()) == 2  # of the first run; the others have no gate
+    assert "all else came from the cache" in said
+    assert [line.split(":")[0] for line in said.splitlines() if ":b, " in line].count("one 0") == 1
+    tracked = git_state(suite)
+    assert tracked[:3] == before[:3]
+    assert suite.stages("dvc", "repro") == {"plan"}
+    serial = Workspace(tmp_path / "serial")
+    shutil.copytree(suite.folder, serial.folder, ignore=shutil.ignore_patterns("cache", "tmp"))
+    serial.env = suite.env | {"OMP_NUM_THREADS": "1"}
+    for name in ("runs", "results", "data", "reports"):
+        shutil.rmtree(serial / name)
+    assert len(serial.stages("dvc", "repro")) == 12
+    assert contents(serial) == contents(suite)
+
+
+def interrupt(process, log, words):
+    """Ctrl-C, and its answer."""
+    os.killpg(process.pid, signal.SIGINT)
+    until(lambda: words in log.read_text(), words)
+
+
+@pytest.mark.slow
+def test_a_folder_as_remote_a_queued_experiment_and_ctrl_c(suite, tmp_path):
+    suite.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
+    gate = tmp_path / "gate"
+    gate.touch()
+    command = "--remote", str(tmp_path / "remote"), "--workers", "1", "--threads", "1"
+    process, log = farm(suite, *command)
+    until(Path(f"{gate}.begun").exists, "a training", process)
+    interrupt(process, log, "Ctrl-C: no new chains; 1 end first")
+    gate.unlink()
+    assert process.wait(120) == 130
+    assert log.read_text().count(" s\n") == 1  # of the chain that had begun
+    process, log = farm(suite, *command)
+    said = finish(process, log)
+    assert "one 0: all was there" not in said
+    assert len(Path(f"{gate}.begun").read_text().splitlines()) == 1
+    assert "five: one 0: knn" in said and "all else came from the cache" in said
+    shown = json.loads(suite.run("dvc", "exp", "show", "--json").stdout)
+    five = [found for found in shown[1]["experiments"] if found["name"] == "five"]
+    assert five[0]["revs"][0]["data"]["params"]["params.yaml"]["data"]["knn"]["k"] == 5
+    assert suite.stages("dvc", "repro") == {"plan"}
+    assert not (suite / ".aebench/farm").exists()
+
+
+@pytest.mark.slow
+def test_s3_as_remote_and_ctrl_c_twice(suite, tmp_path):
+    pytest.importorskip("moto.server")
+    pytest.importorskip("dvc_s3")
+    gate = tmp_path / "gate"
+    gate.touch()
+    text = (suite / "params.yaml").read_text()
+    (suite / "params.yaml").write_text(text[: text.index("  two:")])
+    suite.env |= {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret"}
+    server = [sys.executable, "-c", SERVER, tmp_path / "address"]
+    with started(server, suite):
+        address = until(lambda: text_of(tmp_path / "address"), "a server")
+        suite.run("dvc", "remote", "add", "store", "s3://bucket/suite")
+        suite.run("dvc", "remote", "modify", "store", "endpointurl", address)
+        command = "--remote", "store", "--workers", "1"
+        process, log = farm(suite, *command)
+        until(Path(f"{gate}.begun").exists, "a training", process)
+        pid = int(Path(f"{gate}.begun").read_text().split()[-1])
+        interrupt(process, log, "Ctrl-C: ")
+        interrupt(process, log, "Ctrl-C again: stopped")
+        assert process.wait(60) == 130
+        until(lambda: not psutil.pid_exists(pid), "the end of the training")
+        gate.unlink()
+        assert "one 0: train, encode, knn" in finish(*farm(suite, *command))
+    assert suite.rows()["one"]["status"] == "ok"
+
+
+SERVER = """\
+import sys, time
+from pathlib import Path
+import boto3
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0)
+server.start()
+host, port = server.get_host_and_port()
+address = f"http://{host}:{port}"
+boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket="bucket")
+part = Path(sys.argv[1] + ".part")
+part.write_text(address)
+part.rename(sys.argv[1])
+time.sleep(1e6)
+"""
+
+
+def text_of(path):
+    """What is in the file, "" without one."""
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tcp://127.0.0.1:1", "--workers", "2"], "a scheduler has its own workers"),
+        (["--adapt", "0:4"], "--adapt is of a job queue"),
+        (["--slurm", "queue.yaml"], "queue.yaml: No such file"),
+        (["tcp://127.0.0.1:1"], "allowed: tcp://HOST:PORT, or tls://HOST:PORT"),
+        (["--remote", "nowhere"], "allowed: one that DVC knows (none"),
+        (["--remote", "http://here/store"], "allowed: any but http(s)"),
+    ],
+)
+def test_what_is_refused(light, arguments, words, monkeypatch):
+    monkeypatch.setattr("aebench.farm.clusters.WAIT", 1)
+    done = light.run("aebench", "farm", *arguments, ok=False)
+    assert words in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--workers", "0"], ["--adapt", "4"], ["--slurm", "a", "--pbs", "b"]]
+)
+def test_what_is_no_option(light, arguments):
+    assert "error: argument --" in light.run("aebench", "farm", *arguments, ok=False).stderr
+
+
+def test_a_fault_of_the_plan_is_told_once(light):
+    text = (light / "params.yaml").read_text()
+    light.commit()
+    (light / "params.yaml").write_text(text.replace("latent: 32", "latent: none"))
+    done = light.run("aebench", "farm", ok=False)
+    assert done.stderr.startswith("aebench: error: params.yaml: latent: got 'none'")
+    assert len(done.stderr.splitlines()) == 1
+    assert light.run("git", "status", "--short").stdout == " M params.yaml\n"
