@@ -8,11 +8,13 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT, make
 from torch import nn
 
-from aebench.models import resume, training
+from aebench.models import batches, resume, training
 from aebench.models.device import Execution
 from aebench.models.snapshot import State
 from aebench.plugins import warn_once
@@ -184,6 +186,37 @@ def test_writing_checkpoints_alters_nothing(kept, undisturbed, often):
     assert outs(kept)[0] == undisturbed and len(checkpoints(kept)) == 1
     assert f"resumed at epoch 3/3, step {STEPS}\n" in train(kept)
     assert outs(kept)[0] == undisturbed and checkpoints(kept) == []
+
+
+def test_many_images_come_in_shuffled_blocks_and_are_resumed_there(kept, undisturbed, monkeypatch):
+    size = (kept / "data/prepared/train_images.npy").stat().st_size - 128  # without its header
+    monkeypatch.setattr(batches, "LARGE", size)
+    train(kept)
+    assert outs(kept)[0] == undisturbed and outs(kept)[1]["order"] is None
+    monkeypatch.setattr(batches, "LARGE", size - 1)
+    train(kept)
+    blocks, record = outs(kept)
+    assert record["order"] == "shuffled blocks of 4,096" and blocks != undisturbed
+    (kept / "results/none/0/train.json").unlink()
+    for kill in (2, 3):
+        train(kept, kill=kill)
+    assert "resumed at epoch 1/3, step 5\n" in train(kept)
+    assert outs(kept)[0] == blocks
+
+
+def test_blocks_are_of_all_classes_and_give_every_image_once(monkeypatch):
+    for name, value in (("LARGE", 0), ("BLOCK", 512), ("RUN", 16)):
+        monkeypatch.setattr(batches, name, value)
+    images = torch.zeros(2000, 1, 1, 1, dtype=torch.uint8)  # sorted by label, 200 of each
+    first, second = (batches.epoch_order(np.random.default_rng(seed), images) for seed in (0, 1))
+    for order in (first, second):
+        assert sorted(order) == list(range(2000))
+        for start in range(0, 1536, 512):
+            block = order[start : start + 512]
+            assert len(set(block // 16)) <= 512 / 16 + 1  # pieces that are read whole
+            for batch in block.reshape(4, 128):
+                assert len(set(batch // 200)) >= 7
+    assert (first != second).any()
 
 
 def test_a_resumed_training_ends_in_the_same_bits(kept, undisturbed):

@@ -18,23 +18,27 @@ from aebench.schema import Recipe
 from aebench.timing import NOTHING, Stopwatch, Usage
 
 MOST_SCALARS = 20  # that a loss may give: each is a curve of the report
+LARGE = 4 * 2**30  # bytes of images above which an epoch goes through shuffled blocks
+BLOCK, RUN = 4096, 64  # images of a block, and of the pieces of neighbours that it is made of
+FREE = 0.5  # of a GPU's free memory: the images' largest share, the rest is the training's
 
 
 class Stream:
     """Goes once through the batches of all epochs, float32 (B, C, H, W), and their labels.
 
-    An epoch is every image once in a new random order; the images that do not fill a last batch
-    are left out of it, other ones each time. `images` uint8 (N, C, H, W), `labels` int64 (N,) or
-    None: batches are then without. What is told to `log` after each batch makes the `curve`. An
-    epoch's time runs from when its first batch is asked for to when the next one's is, or `close`.
-    `position` is where it is between two batches; another one goes on from there: `go_on`. `whole`:
-    the time of the whole training.
+    An epoch is every image once in a new random order (of many: see `epoch_order`); the images that
+    do not fill a last batch are left out of it, other ones each time. `images` uint8 (N, C, H, W),
+    `labels` int64 (N,) or None: batches are then without. What is told to `log` after each batch
+    makes the `curve`. An epoch's time runs from when its first batch is asked for to when the next
+    one's is, or `close`. `position` is where it is between two batches; another one goes on from
+    there: `go_on`. `whole`: the time of the whole training.
     """
 
     def __init__(
         self, images: Tensor, labels: Tensor | None, seed: int, recipe: Recipe, how: Execution
     ) -> None:
-        self.images = images.to(how.device)  # once: 150 MB for CIFAR-10, and no copy on a CPU
+        # At once where they fit: 150 MB for CIFAR-10, and no copy on a CPU.
+        self.images = images.to(how.device) if fits(images, how.device) else images
         self.labels = None if labels is None else labels.to(how.device)
         self.recipe, self.how = recipe, how
         self.batch_size = min(recipe.batch_size, len(images))
@@ -61,19 +65,19 @@ class Stream:
                 self.close()
             self.stopwatch = Stopwatch(self.used)
             self.order = self.random.bit_generator.state
-            shuffled = torch.from_numpy(self.random.permutation(len(self.images)))
-            shuffled = shuffled.to(self.how.device)
+            shuffled = torch.from_numpy(epoch_order(self.random, self.images))
+            shuffled = shuffled.to(self.images.device)
             if self.given:
                 self.random.bit_generator.state = self.flips
             for step in bar(range(self.given, self.steps), f"epoch {epoch}/{epochs}"):
                 chosen = shuffled[step * size : (step + 1) * size]
                 # uint8 until here: 1/4 of the bytes, and no DataLoader, which takes 10 ms a batch.
-                batch = as_floats(self.images[chosen])
+                batch = as_floats(self.images[chosen].to(self.how.device))
                 if self.recipe.horizontal_flip and self.random.integers(2):
                     batch = batch.flip(-1)
                 batch = batch.contiguous(memory_format=FORMATS[self.how.memory_format])
                 self.given = step + 1
-                yield batch, None if self.labels is None else self.labels[chosen]
+                yield batch, None if self.labels is None else self.labels[chosen.to(batch.device)]
 
     def log(self, found: Mapping[str, Tensor]) -> None:
         """Add what one batch gave. Read once an epoch: a GPU is not waited for at each step."""
@@ -141,3 +145,30 @@ class Stream:
         self.curve = [Epoch(means, Usage(**used)) for means, used in position["curve"]]
         self.used = Usage(**position["used"])
         self.whole.restart(Usage(**position["whole"]))
+
+
+def in_blocks(images: Tensor) -> bool:
+    """Whether an epoch goes through shuffled blocks: a rule of the size alone."""
+    return images.nbytes > LARGE
+
+
+def epoch_order(random: np.random.Generator, images: Tensor) -> np.ndarray:
+    """int64 (N,): every image once. Of many, block after block, each shuffled.
+
+    Rows that are not in memory are then read as pieces of neighbours, not one by one. Such pieces
+    from everywhere make up a block: prepared images are sorted by label.
+    """
+    count = len(images)
+    if not in_blocks(images):
+        return random.permutation(count)
+    pieces = random.permutation(-(-count // RUN))
+    order = (pieces[:, None] * RUN + np.arange(RUN)).ravel()
+    order = order[order < count]
+    for start in range(0, count, BLOCK):
+        random.shuffle(order[start : start + BLOCK])
+    return order
+
+
+def fits(images: Tensor, device: str) -> bool:
+    """Whether all of the images may lie on the device."""
+    return device != "cuda" or images.nbytes <= FREE * torch.cuda.mem_get_info()[0]

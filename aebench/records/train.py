@@ -51,6 +51,7 @@ class TrainRecord(StageResult):
     labels_seen: bool | None = None  # whether the model was given the training labels
     fitted: bool | None = None  # whether the model's own `fit` ran
     begun_with: str | None = None  # the run's `weights` file
+    order: str | None = None  # of the images in an epoch; None: all at random
     resumed: int | None = None  # how often it went on after a kill: its times are of several parts
     all_epoch_seconds: list[float] = []
     losses: list[float] = []  # mean over each epoch

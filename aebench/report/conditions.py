@@ -153,7 +153,8 @@ def recipe(trained: Sequence[Columns]) -> list[Span]:
         name: field.description or f"{name.replace('_', ' ')} {{}}"
         for name, field in Recipe.model_fields.items()
     }
-    for name, pattern in (patterns | {"precision": "products in {}"}).items():
+    patterns |= {"precision": "products in {}", "order": "images in {}"}
+    for name, pattern in patterns.items():
         if values(trained, name):
             before, _, after = pattern.partition("{}")
             words += [", " if words else "", before, *same(trained, name), after]

@@ -74,7 +74,7 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     try:
         with contextlib.chdir(os.curdir):  # and back, wherever the model went
             result = computed(model, plan, meta, images, labels, seed, checkpoint, resume)
-        weights, found = result.weights, figures(result)
+        weights, found = result.weights, figures(result) | {"order": order(result, images)}
         how = vars(result.how)
     except KeyboardInterrupt:
         raise
@@ -149,6 +149,15 @@ def figures(result: "Trained") -> dict[str, Any]:
         "baseline": result.baseline,
         **result.begun._asdict(),
     }
+
+
+def order(result: "Trained", images: "Tensor") -> str | None:
+    """In which order an epoch went through so many images; None: in a random one."""
+    if not result.curve:
+        return None
+    from aebench.models.batches import BLOCK, in_blocks
+
+    return f"shuffled blocks of {BLOCK:,}" if in_blocks(images) else None
 
 
 def curves(epochs: "list[Epoch]") -> dict[str, list[float | None]]:
