@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
-from aebench.evaluation.latent_space import METRICS, bank_statistics, latent_health
+from aebench.evaluation.latent_space import bank_statistics, latent_health, moved
 from aebench.evaluation.probe import probe
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
@@ -89,8 +89,7 @@ def test_cosine_ranks_by_similarity_and_a_zero_code_has_none(metric, backend):
     bank = np.vstack([bank, np.zeros((1, 5))])  # the mean stays 0: a zero code
     queries = np.vstack([random.normal(0, 2, (30, 5)), np.zeros((1, 5))])
     similar = cosine_similarities(bank, queries, metric == "whitened-cosine")
-    shape = bank_statistics(bank)
-    near, asked = (METRICS[metric](a, bool(side), shape) for side, a in enumerate((bank, queries)))
+    near, asked = moved(bank, queries, bank_statistics(bank))[0][metric]
     found = search(near, asked, 20, backend)
     expected = np.sort(similar, axis=1)[:, ::-1][:, :20]
     got = np.take_along_axis(similar, found, axis=1)
@@ -144,7 +143,7 @@ def test_panel_probe_and_health_are_those_of_the_codes(finished):
 def test_health_of_constructed_codes():
     angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles), 1e-4 * np.sin(angles), 0 * angles], axis=1)
-    found = latent_health(circle, bank_statistics(circle))
+    found = latent_health(bank_statistics(circle))
     assert found["effective_rank"] == pytest.approx(2, abs=1e-3)
     assert found["collapsed_dimensions"] == 2
     assert found["norm_coefficient_of_variation"] == pytest.approx(0, abs=1e-7)
@@ -153,14 +152,16 @@ def test_health_of_constructed_codes():
 def test_equal_codes_are_searched_and_probed_all_the_same():
     codes = np.full((60, 4), 0.3, np.float32)
     shape = bank_statistics(codes)
-    assert latent_health(codes, shape) == {
+    assert latent_health(shape) == {
         "effective_rank": 0,
         "collapsed_dimensions": 4,
         "norm_coefficient_of_variation": 0,
     }
-    for metric in METRICS.values():
-        near, asked = metric(codes, False, shape), metric(codes[:5], True, shape)
+    metrics, coordinates = moved(codes, codes[:5], shape)
+    assert coordinates is not None
+    bank, queries = coordinates
+    for near, asked in metrics.values():
         assert (search(near, asked, 3, "faiss") == [0, 1, 2]).all()
     labels = np.repeat([0, 1, 1], 20)
-    assert (probe(codes, labels, codes[:5], shape) == 1).all()  # the largest class
-    assert probe(codes, np.ones(60, int), codes[:5], shape) is None
+    assert (probe(bank, labels, queries) == 1).all()  # the largest class
+    assert probe(bank, np.ones(60, int), queries) is None

@@ -1,10 +1,11 @@
 """Codes of which many are equal: collapsed, quantised, of images that occur twice."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from aebench.evaluation.blocks import Rows, in_threads, steps
 
 BLOCK = 2**18  # floats looked at at a time, 1 MB: they stay in the processor's cache
 ENTRIES = 2**20  # neighbours ordered at a time
@@ -18,7 +19,7 @@ class Distinct:
     of them each row is.
     """
 
-    codes: np.ndarray
+    codes: Rows
     first: np.ndarray
     group: np.ndarray
 
@@ -80,8 +81,8 @@ class Distinct:
         return self.sizes.cumsum() - self.sizes
 
 
-def distinct(codes: np.ndarray) -> Distinct:
-    """Find the equal rows of codes (N, d); 0.0 and -0.0 are equal.
+def distinct(codes: Rows) -> Distinct:
+    """Find the equal rows of codes (N, d); 0.0 and -0.0 are equal. It takes 60 bytes a row.
 
     Equal rows whose hash another row has, too, may stay apart: that costs time and nothing else.
     """
@@ -95,31 +96,28 @@ def distinct(codes: np.ndarray) -> Distinct:
     leaders = np.empty_like(every)
     leaders[order] = np.repeat(order[starts], np.diff(starts, append=len(codes)))
     followers = np.flatnonzero(leaders != every)
-    for start, stop in steps(len(followers), codes.shape[1]):
-        rows = followers[start:stop]
+    for part in steps(len(followers), codes.shape[1], BLOCK):
+        rows = followers[part]
         other = (codes[rows] != codes[leaders[rows]]).any(axis=1)
         leaders[rows[other]] = rows[other]
     first = np.flatnonzero(leaders == every)
     return Distinct(codes, first, np.searchsorted(first, leaders))
 
 
-def row_hashes(codes: np.ndarray) -> np.ndarray:
+def row_hashes(codes: Rows) -> np.ndarray:
     """uint64 (N,), equal for equal rows."""
     floats = codes.shape[1]
     random = np.random.default_rng(0)
     factors = random.integers(2**63, size=(floats + 1) // 2, dtype=np.uint64) * 2 + 1
     found = np.empty(len(codes), np.uint64)
-    for start, stop in steps(len(codes), floats):
-        block = np.zeros((stop - start, 2 * len(factors)), np.float32)
-        block[:, :floats] = codes[start:stop]
+
+    def hashed(rows: slice) -> None:
+        block = np.zeros((rows.stop - rows.start, 2 * len(factors)), np.float32)
+        block[:, :floats] = codes[rows]
         block += 0.0  # -0.0 becomes 0.0
         words = block.view(np.uint64)
         words ^= words >> 23  # of round numbers, the lowest bits are all 0
-        found[start:stop] = np.einsum("ij,j->i", words, factors)
+        found[rows] = np.einsum("ij,j->i", words, factors)
+
+    in_threads(hashed, steps(len(codes), floats, BLOCK))
     return found
-
-
-def steps(rows: int, floats: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each block of rows."""
-    step = max(1, BLOCK // floats)
-    return ((start, min(start + step, rows)) for start in range(0, rows, step))

@@ -1,25 +1,21 @@
 """What the codes of a run are worth: the headline's search, the panel, the probe, their health."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aebench.errors import Failure
-from aebench.evaluation.latent_space import (
-    METRICS,
-    BankStatistics,
-    bank_statistics,
-    latent_health,
-    left_out,
-)
+from aebench.evaluation.blocks import Rows
+from aebench.evaluation.latent_space import bank_statistics, latent_health, left_out, moved
 from aebench.evaluation.probe import probe
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
 from aebench.timing import Stopwatch, Usage
 
 if TYPE_CHECKING:
-    from aebench.schema import Backend, Knn, Metric
+    from aebench.schema import Backend, Knn
 
 PANEL_K = 1, 5, 10, 20, 50
 WHITENED = "whitened-cosine"
@@ -41,56 +37,55 @@ class Evaluated:
 
 
 def evaluated(
-    bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.ndarray, knn: "Knn"
+    bank: np.ndarray,
+    labels: np.ndarray,
+    queries: np.ndarray,
+    truth: np.ndarray,
+    knn: "Knn",
+    folder: Path | None = None,
 ) -> Evaluated:
     """Search the queries (N_test, d) among the bank (N, d), both float32 or uint8, and vote.
 
     `labels` int64 (N,) of the bank, `truth` int64 (N_test,) of the queries; k at most N. Failure
-    where the headline's metric is whitened and the bank cannot be.
+    where the headline's metric is whitened and the bank cannot be. `folder`: where the whitened
+    codes lie meanwhile, twice as many bytes as the codes as float32, in files without a name.
+
+    Beside the codes, which may be mapped, it holds less than 512 MiB and about 250 bytes a row.
     """
     found = bank_statistics(bank)
-    note = left_out(bank, found)
+    note, health = left_out(bank, found), latent_health(found)
     if note and knn.metric == WHITENED:
         raise Failure(f"knn.metric {WHITENED}: {note}")
-    indices, used = neighbours(bank, queries, found, knn.metric, knn.k, knn.backend)
+    metrics, coordinates = moved(bank, queries, found, folder)
+    del found  # with its matrices
+    indices, used = neighbours(*metrics[knn.metric], knn.k, knn.backend)
     predictions = vote(labels[indices])
     panel: dict[str, dict[str, float | None]] = {}
-    for metric in METRICS:
-        if note and metric == WHITENED:
-            panel[metric] = dict.fromkeys(map(str, PANEL_K))
-            continue
-        # Not the timed search: ranking 66 candidates instead of 26 takes longer.
-        most = min(max(PANEL_K), len(bank))
-        nearest = labels[neighbours(bank, queries, found, metric, most, knn.backend)[0]]
+    # Not the timed search: ranking 66 candidates instead of 26 takes longer.
+    most = min(max(PANEL_K), len(bank))
+    for metric in list(metrics):
+        nearest = labels[neighbours(*metrics.pop(metric), most, knn.backend)[0]]
         panel[metric] = {
             str(k): accuracy(vote(nearest[:, :k]), truth) if k <= len(bank) else None
             for k in PANEL_K
         }
-    probed = probe(bank, labels, queries, found)
+    panel.setdefault(WHITENED, dict.fromkeys(map(str, PANEL_K)))
+    probed = None if coordinates is None else probe(coordinates[0], labels, coordinates[1])
     return Evaluated(
         predictions,
         used,
         accuracy(predictions, truth),
         None if probed is None else accuracy(probed, truth),
         panel,
-        latent_health(bank, found),
+        health,
         used.seconds / len(queries),
         bank.size * 4,
         note,
     )
 
 
-def neighbours(
-    bank: np.ndarray,
-    queries: np.ndarray,
-    found: BankStatistics,
-    metric: "Metric",
-    k: int,
-    backend: "Backend",
-) -> tuple[np.ndarray, Usage]:
-    """Indices int64 (N_test, k) of the nearest by a metric, and what the search took."""
-    move = METRICS[metric]
-    near, asked = move(bank, False, found), move(queries, True, found)
+def neighbours(near: Rows, asked: Rows, k: int, backend: "Backend") -> tuple[np.ndarray, Usage]:
+    """Indices int64 (N_test, k) of the nearest, and what the search took."""
     # Once for nothing: scikit-learn takes 2 s to import, FAISS's first search starts threads.
     search(near[:1], asked[:1], 1, backend)
     stopwatch = Stopwatch()

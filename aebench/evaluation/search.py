@@ -1,37 +1,41 @@
 """Exact search: the k nearest codes, the same for every backend and at every scale."""
 
 import contextlib
+import importlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from aebench.evaluation.blocks import Rows, in_threads, steps, threads
 from aebench.evaluation.distinct import Distinct, distinct
 
 if TYPE_CHECKING:
     from aebench.schema import Backend
 
 EXTRA = 16  # candidates beyond k that are ranked again in float64
-# float64 differences held at a time, 4 MB: ranking 10,000 queries at 3072 floats takes 6 s, in
-# blocks of 256 queries (400 MB) it took 37 (2-core Intel Xeon, Sapphire Rapids; one thread).
-BLOCK = 2**19
-BANK, QUERIES = 2**27, 2**25  # floats that a backend gets at a time, 512 and 128 MB
+BLOCK = 2**17  # float64 differences held at a time and thread, 1 MB: they stay in the cache
+PAIRS = 2**22  # floats of the pairs ranked together: 16 MB a thread
+BANK, QUERIES = 2**25, 2**24  # floats that a backend gets at a time, 128 and 64 MB
 # Products of what is above it are normal float32 numbers: others take 50 times as long.
 NOTHING = 2.0**-63
 COMPARED, PRODUCTS = 256, 2**20  # queries at a time, and their float64 products with the bank
 
 
-def search(bank: np.ndarray, queries: np.ndarray, k: int, backend: "Backend") -> np.ndarray:
+def search(bank: Rows, queries: Rows, k: int, backend: "Backend") -> np.ndarray:
     """Indices int64 (N_queries, k) of the nearest rows of `bank` (N, d) by L2, the nearest first.
 
     The distances are those of float64, equal ones go by lower index: the result is exact and the
     same for every backend. Of equal codes one is searched. The backend proposes k + 16 candidates
     by float32 distance, which are ranked by float64 distance. Queries for which float32 rounding
     could have hidden a neighbour are compared with the whole bank.
+
+    Bank and queries are read in blocks: beside them, and what is found, it holds 60 bytes a row and
+    at most 512 MiB.
     """
     near, asked = distinct(bank), distinct(queries)
     groups, distances = nearest(near, asked, min(k, len(near)), backend)
@@ -45,29 +49,54 @@ def nearest(
     number = min(k + EXTRA, len(near))
     frame = Frame.of(near, asked)
     candidates = proposed(near, asked, frame, number, backend)
+    return ranked(near, asked, k, frame, candidates)
+
+
+def ranked(
+    near: Distinct, asked: Distinct, k: int, frame: "Frame", candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `nearest`, from candidates int64 (distinct queries, number)."""
     neighbours = np.empty((len(asked), k), np.int64)
     distances = np.empty((len(asked), k))
     doubtful = np.zeros(len(asked), bool)
-
-    def rank(start: int) -> None:
-        rows = slice(start, start + step)
+    for rows in steps(len(asked), near.floats, QUERIES):
         order = np.sort(candidates[rows], axis=1)  # by index: the stable sort below keeps it
         codes = asked.take(rows)
-        found = squared_distances(near.take(order), codes[:, None])
+        found = candidate_distances(near, codes, order)
         ranking = np.argsort(found, axis=1, kind="stable")[:, :k]
         neighbours[rows] = np.take_along_axis(order, ranking, axis=1)
         distances[rows] = np.take_along_axis(found, ranking, axis=1)
-        if number < len(near):
+        if candidates.shape[1] < len(near):
             furthest = found.max(axis=1)
             margin = frame.rounding(codes, furthest)
             doubtful[rows] = distances[rows, -1] >= furthest - margin
-
-    step = max(1, BLOCK // (number * near.floats))
-    in_threads(rank, range(0, len(asked), step))
     if doubtful.any():
         which = np.flatnonzero(doubtful)
         neighbours[which], distances[which] = compared(near, asked, which, distances[which])
     return neighbours, distances
+
+
+def candidate_distances(near: Distinct, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Squared distances float64 (N_queries, number) of the candidates from each query (N, d).
+
+    In the order of the bank: a row that several queries share is read once, and a file from its
+    beginning to its end.
+    """
+    bank = candidates.ravel()
+    order = np.argsort(bank, kind="stable")
+    found = np.empty(len(bank))
+
+    def measure(pairs: slice) -> None:
+        which = order[pairs]
+        rows = bank[which]
+        is_new = np.concatenate([[True], rows[1:] != rows[:-1]])
+        codes = near.take(rows[is_new])
+        found[which] = pair_distances(
+            codes, np.cumsum(is_new) - 1, queries, which // candidates.shape[1]
+        )
+
+    in_threads(measure, steps(len(bank), near.floats, PAIRS))
+    return found.reshape(candidates.shape)
 
 
 class Frame:
@@ -84,19 +113,22 @@ class Frame:
     @classmethod
     def of(cls, near: Distinct, asked: Distinct) -> "Frame":
         """That in which no element is above 1."""
-        centre = near.codes.mean(axis=0, dtype=np.float64)
-        bounds = [f(codes.codes, axis=0) for codes in (near, asked) for f in (np.min, np.max)]
+        total, *bounds = extent(near.codes)
+        centre = total / len(near.codes)
+        bounds += extent(asked.codes)[1:]
         largest = max(np.abs(bound - centre).max() for bound in bounds)
         return cls(centre, 2.0 ** -math.frexp(largest)[1])
 
-    def moved(self, codes: np.ndarray) -> np.ndarray:
-        """The codes (N, d) in this frame, float32."""
-        out = np.empty(codes.shape, np.float32)
-        step = max(1, BLOCK // codes.shape[1])
-        for start in range(0, len(codes), step):
-            rows = slice(start, start + step)
-            np.multiply(codes[rows] - self.centre, self.scale, out=out[rows], casting="same_kind")
-            out[rows][np.abs(out[rows]) < NOTHING] = 0
+    def moved(self, codes: Distinct, rows: slice) -> np.ndarray:
+        """Some of the distinct codes in this frame, float32 (rows, d)."""
+        out = np.empty((rows.stop - rows.start, codes.floats), np.float32)
+
+        def move(part: slice) -> None:
+            found = codes.take(slice(rows.start + part.start, rows.start + part.stop))
+            np.multiply(found - self.centre, self.scale, out=out[part], casting="same_kind")
+            out[part][np.abs(out[part]) < NOTHING] = 0
+
+        in_threads(move, steps(len(out), codes.floats, BLOCK))
         return out
 
     def rounding(self, queries: np.ndarray, furthest: np.ndarray) -> np.ndarray:
@@ -111,37 +143,47 @@ class Frame:
         codes is off by at most `lost` in length.
         """
         floats = len(self.centre)
-        reach = 2 * lengths(queries - self.centre) + np.sqrt(furthest)
+        parts = steps(len(queries), floats, BLOCK)
+        norms = in_threads(lambda rows: lengths(queries[rows] - self.centre), parts)
+        reach = 2 * np.concatenate(norms) + np.sqrt(furthest)
         terms = (floats + 8) * 2.0**-24
         lost = 2 * NOTHING * math.sqrt(floats) / self.scale
         return 2 * (terms / (1 - terms) * (reach + lost) ** 2 + lost * (2 * reach + lost))
+
+
+def extent(codes: Rows) -> list[np.ndarray]:
+    """Sum, least and greatest, each float64 (d,), of the codes (N, d)."""
+    count, floats = codes.shape
+
+    def of_part(part: np.ndarray) -> list[np.ndarray]:
+        start, stop = part
+        total, low, high = np.zeros(floats), np.full(floats, np.inf), np.full(floats, -np.inf)
+        for rows in steps(stop - start, floats, BLOCK):
+            found = codes[start + rows.start : start + rows.stop]
+            total += found.sum(axis=0, dtype=np.float64)
+            np.minimum(low, found.min(axis=0), out=low)
+            np.maximum(high, found.max(axis=0), out=high)
+        return [total, low, high]
+
+    ends = np.linspace(0, count, threads() + 1).astype(int)
+    totals, lows, highs = zip(*in_threads(of_part, np.stack([ends[:-1], ends[1:]], 1)), strict=True)
+    return [np.sum(totals, axis=0), np.min(lows, axis=0), np.max(highs, axis=0)]
 
 
 def proposed(
     near: Distinct, asked: Distinct, frame: Frame, number: int, backend: "Backend"
 ) -> np.ndarray:
     """The nearest by the backend's distances: int64 (distinct queries, number), in any order."""
-    found = np.empty((len(asked), number), np.int64)
-    bank_step, step = (max(1, floats // near.floats) for floats in (BANK, QUERIES))
-    if len(near) <= bank_step:
-        bank = frame.moved(near.take(slice(None)))
-        for start in range(0, len(asked), step):
-            rows = slice(start, start + step)
-            found[rows] = BACKENDS[backend](bank, frame.moved(asked.take(rows)), number)[1]
-        return found
-    best = np.full((len(asked), number), np.inf, np.float32)
-    for bank_start in range(0, len(near), bank_step):
-        bank = frame.moved(near.take(slice(bank_start, bank_start + bank_step)))
-        for start in range(0, len(asked), step):
-            rows = slice(start, start + step)
-            queries = frame.moved(asked.take(rows))
-            distances, indices = BACKENDS[backend](bank, queries, min(number, len(bank)))
-            distances = np.hstack([best[rows], distances])
-            indices = np.hstack([found[rows], indices + bank_start])
-            kept = np.argpartition(distances, number - 1, axis=1)[:, :number]
-            best[rows] = np.take_along_axis(distances, kept, axis=1)
-            found[rows] = np.take_along_axis(indices, kept, axis=1)
-    return found
+    propose = BACKENDS[backend]
+    bank_parts = list(steps(len(near), near.floats, BANK))
+    parts = list(steps(len(asked), near.floats, QUERIES))
+    heaps = [faiss().ResultHeap(part.stop - part.start, number) for part in parts]
+    for bank_part in bank_parts:
+        bank = frame.moved(near, bank_part)
+        for heap, part in zip(heaps, parts, strict=True):
+            found = propose(bank, frame.moved(asked, part), min(number, len(bank)))
+            heap.add_result(found[0], found[1] + bank_part.start)
+    return np.concatenate([heap.I for heap in heaps])
 
 
 def compared(
@@ -167,7 +209,7 @@ def compared(
         queries = asked.take(which[rows])
         neighbours[rows], distances[rows] = among_all(near, queries, known[rows])
 
-    most = min(COMPARED, math.ceil(len(which) / threads()))
+    most = min(COMPARED, math.ceil(len(which) / threads()), max(1, 2 * PRODUCTS // near.floats))
     with threadpool_limits(1, "blas"):
         in_threads(compare, np.split(order, cuts(along[order], most)))
     return neighbours, distances
@@ -200,7 +242,7 @@ def among_all(
     norms = lengths(left[:, :-1])
     left[:, :-1] *= -2
     best = Best(known[:, -1], k)
-    step = max(64, PRODUCTS // max(near.floats, count))
+    step = max(1, PRODUCTS // max(near.floats, count))
     for start in range(0, len(near), step):
         codes = near.take(slice(start, start + step))
         right = np.empty((len(codes), near.floats + 1))
@@ -257,28 +299,14 @@ def pair_distances(
 ) -> np.ndarray:
     """Squared distances float64 (pairs,) of bank[near] from queries[asked]."""
     found = np.empty(len(near))
-    step = max(1, BLOCK // bank.shape[1])
-    for start in range(0, len(near), step):
-        part = slice(start, start + step)
+    for part in steps(len(near), bank.shape[1], BLOCK):
         found[part] = squared_distances(bank[near[part]], queries[asked[part]])
     return found
-
-
-def in_threads(work: Callable[[Any], None], parts: Iterable[Any]) -> None:
-    """Do it for each part: NumPy computes outside the interpreter lock."""
-    with ThreadPoolExecutor(threads()) as pool:
-        for _ in pool.map(work, parts):
-            pass  # a worker's error is raised here
 
 
 def lengths(codes: np.ndarray) -> np.ndarray:
     """float64 (N,) of codes float64 (N, d)."""
     return np.sqrt(np.einsum("ij,ij->i", codes, codes))
-
-
-def threads() -> int:
-    """What the libraries that are loaded by now use at most."""
-    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
 
 
 def kernels() -> list[str]:
@@ -296,13 +324,18 @@ def faiss_candidates(
     bank: np.ndarray, queries: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances and indices (N_queries, number) through FAISS, exact up to float32."""
-    with known_kernels():
-        import faiss
-
     # Matrix products from 20 queries on, as FAISS did until it counted queries x floats: 10,000
     # queries of 10 floats take 0.7 s instead of 1.6.
-    faiss.cvar.distance_compute_blas_threshold = 20
-    return faiss.knn(queries, bank, number)
+    faiss().cvar.distance_compute_blas_threshold = 20
+    return faiss().knn(queries, bank, number)
+
+
+def faiss() -> Any:
+    """The library."""
+    if "faiss" in sys.modules:
+        return sys.modules["faiss"]
+    with known_kernels():
+        return importlib.import_module("faiss")
 
 
 @contextlib.contextmanager

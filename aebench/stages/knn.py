@@ -92,14 +92,15 @@ def computed(
     codes = []
     for split in SPLITS:
         path = job.workspace.run_path(run, seed, f"{split}_codes.npy")
-        codes.append(job.inputs.array(path, encode.file_hash(path.name), FIX))
+        codes.append(job.inputs.array(path, encode.file_hash(path.name), FIX, mapped=True))
         shapes = [(rows, encode.sizes.code_floats) for rows in (0, job.count(split))]
         if codes[-1].shape not in shapes:
             raise Damaged(path, DAMAGED, FIX)
     if len(codes[0]) == 0:  # the codes are the pixels
         codes = [flattened(job.images(split)) for split in SPLITS]
     labels, truth = map(job.labels, SPLITS)
-    result = evaluated(codes[0], labels, codes[1], truth, plan.knn)
+    folder = job.workspace.root / ".aebench"
+    result = evaluated(codes[0], labels, codes[1], truth, plan.knn, folder)
     kind = np.min_scalar_type(len(meta.classes) - 1)
     outcomes = np.empty(len(truth), [("label", kind), ("prediction", kind)])
     outcomes["label"], outcomes["prediction"] = truth, result.predictions

@@ -1,0 +1,45 @@
+"""Codes that are larger than memory: read block by block, in threads."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+
+class Rows(Protocol):
+    """Codes (N, d), float32 or uint8: an array, a mapped file, or computed when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, d."""
+        ...
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def __getitem__(self, which: Any, /) -> np.ndarray:
+        """Some of the rows: a slice, or an array of their numbers."""
+        ...
+
+
+def steps(rows: int, floats: int, block: int) -> Iterator[slice]:
+    """So many rows (N, floats), at most `block` floats at a time, but a row."""
+    step = max(1, block // floats)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def in_threads(work: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any]:
+    """Do it for each part: NumPy computes outside the interpreter lock."""
+    parts = list(parts)
+    if len(parts) < 2:  # asking for the number of threads takes milliseconds
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(work, parts))  # a worker's error is raised here
+
+
+def threads() -> int:
+    """What the libraries that are loaded by now use at most."""
+    return max((pool["num_threads"] for pool in threadpool_info()), default=1)
