@@ -10,8 +10,9 @@ from aebench.evaluation.latent_space import bank_statistics, latent_health, move
 from aebench.evaluation.probe import probe
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
+from aebench.schema import Backend
 
-BACKENDS = ["faiss", "sklearn"]
+BACKENDS: list[Backend] = ["faiss", "sklearn"]
 KINDS = ["grid", "collapsed", "far", "near ties", "normal", "digits", "digits, PCA"]
 
 

@@ -1,6 +1,7 @@
 """Search is exact at every scale and among equal codes; more floats than images are no matter."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_knn import BACKENDS, reference
 
+from aebench.evaluation import distinct as distinct_rows
 from aebench.evaluation import latent_space, search
 from aebench.evaluation.distinct import distinct
 from aebench.evaluation.latent_space import bank_statistics, latent_health, moved, whitened
@@ -125,15 +127,57 @@ def test_ties_are_not_ranked_by_the_whole_bank(kind, monkeypatch):
     assert sum(ranked) < 500 * 300
 
 
+def in_small_blocks(monkeypatch):
+    for name, floats in {
+        "BANK": 6 * 70,
+        "QUERIES": 6 * 9,
+        "PRODUCTS": 6 * 30,
+        "PAIRS": 6 * 50,
+        "BLOCK": 6 * 20,
+    }.items():
+        monkeypatch.setattr(search, name, floats)
+    for module in (distinct_rows, latent_space):
+        monkeypatch.setattr(module, "BLOCK", 6 * 20)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_large_codes_are_searched_in_parts(backend, monkeypatch):
-    monkeypatch.setattr(search, "BANK", 6 * 70)
-    monkeypatch.setattr(search, "QUERIES", 6 * 9)
-    monkeypatch.setattr(search, "PRODUCTS", 6 * 30)
+    in_small_blocks(monkeypatch)
     for kind in ("1e19", "noisy words", "half zeros"):
         bank, queries = drawn(kind)
         for k in (3, 100):
             assert (searched(bank, queries, k, backend) == reference(bank, queries, k)).all()
+
+
+@pytest.mark.parametrize("kind", ["words", "half zeros", "noisy words", "1e-25"])
+def test_small_blocks_give_the_same_neighbours_by_every_metric(kind, monkeypatch):
+    bank, queries = drawn(kind)
+    metrics, _ = moved(bank, queries, bank_statistics(bank))
+    whole = {metric: searched(*pair, 30, "faiss") for metric, pair in metrics.items()}
+    in_small_blocks(monkeypatch)
+    metrics, _ = moved(bank, queries, bank_statistics(bank))
+    for metric, pair in metrics.items():
+        for backend in BACKENDS:
+            assert (searched(*pair, 30, backend) == whole[metric]).all(), (metric, backend)
+
+
+def test_memory_does_not_grow_with_the_floats_of_the_bank(tmp_path, monkeypatch):
+    """Mapped codes: a few numbers a row are held, not its floats."""
+    for module, name in ((search, "BANK"), (search, "QUERIES"), (search, "PAIRS")):
+        monkeypatch.setattr(module, name, 2**16)
+    random = np.random.default_rng(0)
+    knn = Knn(k=3, metric="l2", backend="faiss")
+    peaks = {}
+    for count in (5_000, 5_000, 20_000):  # the first one imports
+        path = tmp_path / f"{count}.npy"
+        np.save(path, random.standard_normal((count, 256), np.float32))
+        bank = np.load(path, mmap_mode="c")
+        labels = np.arange(count) % 2
+        tracemalloc.start()
+        evaluated(bank, labels, bank[:30], labels[:30], knn, tmp_path)
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[20_000] - peaks[5_000] < 250 * 15_000
 
 
 def test_pixels_are_searched_as_they_are():

@@ -199,20 +199,25 @@ def whitened(
     """The codes (N, d), whitened. `folder`: where the files lie, which have no name."""
     assert found.whiten is not None
     kept = found.whiten.shape[1]
-    most = np.finfo(np.float32).max  # far from a bank that hardly varies
-    with tempfile.TemporaryFile(dir=folder) as units, tempfile.TemporaryFile(dir=folder) as other:
+    with tempfile.TemporaryFile(dir=folder) as units, tempfile.TemporaryFile(dir=folder) as others:
         for start in range(0, len(codes), ROWS):
-            block = whitening(codes[start : start + ROWS], found)
-
-            def rounded(rows: slice, block: np.ndarray = block) -> tuple[np.ndarray, np.ndarray]:
-                part = block[rows]
-                return unit(part, is_query), part.clip(-most, most).astype(np.float32)
-
-            for one, coordinates in in_threads(rounded, steps(len(block), kept or 1, BLOCK)):
+            for one, other in rounded(whitening(codes[start : start + ROWS], found), is_query):
                 units.write(one.tobytes())
-                other.write((coordinates if kept else one[:, :1] * 0).tobytes())
+                others.write(other.tobytes())
         shape = len(codes), kept + 2
-        return Whitened(mapped(units, shape), mapped(other, (len(codes), kept or 1)))
+        return Whitened(mapped(units, shape), mapped(others, (len(codes), kept or 1)))
+
+
+def rounded(codes: np.ndarray, is_query: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Units and coordinates, as of `Whitened`, of codes float64 (N, d), part by part."""
+    most = np.finfo(np.float32).max  # far from a bank that hardly varies
+
+    def of_part(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        part = codes[rows]
+        coordinates = part.clip(-most, most) if part.size else np.zeros((len(part), 1))
+        return unit(part, is_query), coordinates.astype(np.float32)
+
+    return in_threads(of_part, steps(len(codes), codes.shape[1] or 1, BLOCK))
 
 
 def whitening(codes: np.ndarray, found: BankStatistics) -> np.ndarray:
