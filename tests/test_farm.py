@@ -111,35 +111,49 @@ def started(command, workspace, **changes):
             process.wait()
 
 
-def until(found, what, process=None):
-    """Wait for it."""
-    end = time.monotonic() + 120
+def until(found, what, farm=None):
+    """Wait for it, as long as the farm runs."""
+    end = time.monotonic() + 300
     while not (value := found()):
-        assert time.monotonic() < end, what
-        assert process is None or process.poll() is None, what
+        assert time.monotonic() < end, farm and farm.said()
+        assert farm is None or farm.poll() is None, farm.said()
         time.sleep(0.05)
     return value
 
 
-def farm(workspace, *arguments):
-    """`aebench farm` in the background, its output in a file."""
-    path = workspace.folder.parent / f"farm-{time.monotonic_ns()}.log"
-    with path.open("w") as log:
-        process = subprocess.Popen(
-            ["aebench", "farm", *arguments],
-            cwd=workspace.folder,
-            env=workspace.env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return process, path
+class Farm(subprocess.Popen):
+    """`aebench farm` in the background, its output in a file; killed at the end."""
 
+    def __init__(self, workspace, *arguments):
+        self.log = workspace.folder.parent / f"farm-{time.monotonic_ns()}.log"
+        with self.log.open("w") as log:
+            super().__init__(
+                ["aebench", "farm", *arguments],
+                cwd=workspace.folder,
+                env=workspace.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
-def finish(process, log):
-    """Its output, after a good end."""
-    assert process.wait(120) == 0, log.read_text()
-    return log.read_text()
+    def __exit__(self, *error):
+        self.kill()
+        super().__exit__(*error)
+
+    def said(self):
+        """Its output up to now."""
+        return self.log.read_text()
+
+    def finished(self, status=0):
+        """Its output, after that end."""
+        until(lambda: self.poll() is not None, "the end")
+        assert self.returncode == status, self.said()
+        return self.said()
+
+    def interrupt(self, words):
+        """Ctrl-C, and its answer."""
+        os.killpg(self.pid, signal.SIGINT)
+        until(lambda: words in self.said(), words, self)
 
 
 def contents(workspace):
@@ -181,20 +195,18 @@ def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(suite, tmp_path
         start([*worker, "--name", "strange"], PYTHONPATH=str(other))
         address = json.loads(file.read_text())["address"]
         assert address.startswith("tls://")
-        coordinator, log = farm(suite, address)
         begun = Path(f"{gate}.begun")
-        until(begun.exists, "a training", coordinator)
-        os.kill(coordinator.pid, signal.SIGKILL)
-        coordinator.wait()
+        with Farm(suite, address) as killed:
+            until(begun.exists, "a training", killed)
         start([*worker, "--name", "b"])
-        again, log = farm(suite, address)
-        until(lambda: ":b" in log.read_text(), "what the second worker computed", again)
+        again = stack.enter_context(Farm(suite, address))
+        until(lambda: ":b" in again.said(), "what the second worker computed", again)
         trains = psutil.Process(int(begun.read_text().split()[-1]))
         os.kill(first.pid, signal.SIGKILL)
         trains.wait(60)  # it ends with its worker
         until(lambda: len(begun.read_text().splitlines()) == 2, "a second try", again)
         gate.unlink()
-        said = finish(again, log)
+        said = again.finished()
     assert "strange gets no chain: " in said and "three/train.json" in said
     assert len(begun.read_text().splitlines()) == 2  # of the first run; the others have no gate
     assert "all else came from the cache" in said
@@ -211,27 +223,20 @@ def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(suite, tmp_path
     assert contents(serial) == contents(suite)
 
 
-def interrupt(process, log, words):
-    """Ctrl-C, and its answer."""
-    os.killpg(process.pid, signal.SIGINT)
-    until(lambda: words in log.read_text(), words)
-
-
 @pytest.mark.slow
 def test_a_folder_as_remote_a_queued_experiment_and_ctrl_c(suite, tmp_path):
     suite.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
     gate = tmp_path / "gate"
     gate.touch()
     command = "--remote", str(tmp_path / "remote"), "--workers", "1", "--threads", "1"
-    process, log = farm(suite, *command)
-    until(Path(f"{gate}.begun").exists, "a training", process)
-    interrupt(process, log, "Ctrl-C: no new chains; 1 end first")
-    gate.unlink()
-    assert process.wait(120) == 130
-    assert log.read_text().count(" s\n") == 1  # of the chain that had begun
-    process, log = farm(suite, *command)
-    said = finish(process, log)
-    assert "one 0: all was there" not in said
+    with Farm(suite, *command) as first:
+        until(Path(f"{gate}.begun").exists, "a training", first)
+        first.interrupt("Ctrl-C: no new chains; 1 end first")
+        gate.unlink()
+        assert first.finished(130).count(" s\n") == 1  # of the chain that had begun
+    with Farm(suite, *command) as second:
+        said = second.finished()
+    assert "\none 0: " not in said
     assert len(Path(f"{gate}.begun").read_text().splitlines()) == 1
     assert "five: one 0: knn" in said and "all else came from the cache" in said
     shown = json.loads(suite.run("dvc", "exp", "show", "--json").stdout)
@@ -256,15 +261,16 @@ def test_s3_as_remote_and_ctrl_c_twice(suite, tmp_path):
         suite.run("dvc", "remote", "add", "store", "s3://bucket/suite")
         suite.run("dvc", "remote", "modify", "store", "endpointurl", address)
         command = "--remote", "store", "--workers", "1"
-        process, log = farm(suite, *command)
-        until(Path(f"{gate}.begun").exists, "a training", process)
-        pid = int(Path(f"{gate}.begun").read_text().split()[-1])
-        interrupt(process, log, "Ctrl-C: ")
-        interrupt(process, log, "Ctrl-C again: stopped")
-        assert process.wait(60) == 130
+        with Farm(suite, *command) as first:
+            until(Path(f"{gate}.begun").exists, "a training", first)
+            pid = int(Path(f"{gate}.begun").read_text().split()[-1])
+            first.interrupt("Ctrl-C: ")
+            first.interrupt("Ctrl-C again: stopped")
+            first.finished(130)
         until(lambda: not psutil.pid_exists(pid), "the end of the training")
         gate.unlink()
-        assert "one 0: train, encode, knn" in finish(*farm(suite, *command))
+        with Farm(suite, *command) as second:
+            assert "one 0: train, encode, knn" in second.finished()
     assert suite.rows()["one"]["status"] == "ok"
 
 

@@ -101,7 +101,9 @@ def farm(
         if any(suite.chains for suite in found):
             if settings:
                 number = adapt or (workers or 1, workers or 1)
-                client = stack.enter_context(clusters.jobs(kind, settings, number, folder))
+                client = stack.enter_context(
+                    clusters.jobs(kind, settings, number, folder.parent.parent)
+                )
             elif client is None:
                 client = stack.enter_context(clusters.local(workers, threads, folder))
             token = stack.enter_context(shared_token(store))
