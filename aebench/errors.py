@@ -87,6 +87,7 @@ BREAKDOWNS = (
             *("ETIMEDOUT", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ENETDOWN"),
             *("ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENOBUFS"),
         ),
+        ("connection closed by peer", "connection reset by peer", "gloo/transport"),
         of_files=("timed out", "name resolution", "name or service not known", "http error 50"),
     ),
 )
@@ -97,6 +98,7 @@ NUMBERS = {
     if hasattr(errno, name)
 }
 MEMORY, ROOM = NUMBERS[errno.ENOMEM], NUMBERS[errno.ENOSPC]
+NETWORK = NUMBERS[errno.ECONNRESET]
 LONGEST_TEXT = 1000  # characters of another's text that are shown
 
 

@@ -40,6 +40,10 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
       all of them), they are pairs `images, labels`. It yields what `loss` returns once for each
       batch, after its updates, with torch's modes as they were; parameters are changed in place.
       What follows the last batch runs, too. Not called with `epochs: 0`.
+    - `couples_batch = True`: its loss is no mean over images, each by itself, as it compares those
+      of a batch (a contrastive loss, statistics of the codes). Such a model is not trained by
+      several `processes`, each of which sees a part of the batch; nor is one with `fit`, `optimize`
+      or BatchNorm in training, or whose `loss` itself changes a buffer by the images it sees.
     - `note`: a str that the report prints with the row;
     - `baseline`: "pca" or "pixels", the reference that it is: the others are held against it,
       whatever it is called. Set it on the class, so that a run that failed has it, too.

@@ -68,11 +68,13 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
         raise AebenchError("\n".join(faults))
     registry = load_plugins(workspace, remembering)
     plan = Plan(workspace, remembering)
+    num_train = UNKNOWN
     if not any(fault.startswith(f"{NAME}: dataset:") for fault in faults):
         try:
             data = data_plan(params, registry, plan)
             plan.files[workspace.plan / "data.json"] = data
-            faults += k_faults(params, train_size(workspace, data))
+            num_train = train_size(workspace, data)
+            faults += k_faults(params, num_train)
         except AebenchError as error:
             faults.append(str(error))
     for name, run in params.runs.items():
@@ -83,6 +85,8 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
         if not run_faults:
             model = registry.find(run.model)
             assert model  # else a fault
+            fault = None if model.closed_form else batch_fault(name, run, params, num_train)
+            faults += [fault] if fault and fault not in faults else []
             file = run.weights and weights_file(workspace, run.weights, remembering)
             plan.files |= run_plans(workspace, name, run, params, model, file or None, plan)
     if faults and registry.broken:
@@ -131,6 +135,26 @@ def model_faults(name: str, run: Run, registry: Registry) -> Iterator[str]:
             )
 
 
+def recipe(run: Run, params: Params) -> Recipe:
+    """How the run is trained."""
+    return Recipe.model_validate(params.train.model_dump() | run.train)
+
+
+def batch_fault(name: str, run: Run, params: Params, num_train: int) -> str | None:
+    """That the run's processes do not divide its batches, named where that stands."""
+    train = recipe(run, params)
+    most = min(train.batch_size, num_train)
+    if train.epochs == 0 or most % train.processes == 0:
+        return None
+    place = f"runs.{name}." if run.train.keys() & {"batch_size", "processes"} else ""
+    count, each = train.processes, f"multiples of {train.processes}"
+    got, allowed = f"got {train.batch_size}", f"allowed with {count} processes: {each}"
+    if most < train.batch_size:
+        got += f", more than the {most} training images, which {count} processes do not divide"
+        allowed = f"allowed: {each} up to {most}"
+    return f"{NAME}: {place}train.batch_size: {got}; {allowed}"
+
+
 def run_plans(
     workspace: Workspace,
     name: str,
@@ -151,7 +175,7 @@ def run_plans(
     settings = {"model": model.name, "plugin": plugin.name, "build": build}
     train: Recipe | Untrained | None = None  # fit() sees none of it
     if not model.closed_form:
-        train = Recipe.model_validate(params.train.model_dump() | run.train)
+        train = recipe(run, params)
         train = train if train.epochs else Untrained()
     code = plan.fingerprints("closed form" if train is None else "train", plugin)
     knn = Knn.model_validate(params.knn.model_dump() | run.knn)

@@ -36,6 +36,8 @@ class Recipe(Section):
     ]
     weight_decay: Annotated[float, Field(ge=0, description="weight decay {}")]
     horizontal_flip: Annotated[bool, Field(description="horizontal flips {}")]
+    # That train one model together, each on its part of every batch.
+    processes: Annotated[int, Field(ge=1, description="{} processes")] = 1
 
 
 class Knn(Section):

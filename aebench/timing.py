@@ -23,6 +23,7 @@ except ImportError:  # Windows
 CONTENDED = 0.05
 CORES = psutil.cpu_count() or 1
 TICKS = 0.02  # seconds, what the system's count of busy time may be off
+BESIDE = set[int]()  # numbers of processes that compute the same together: no strangers
 TASKS = Path("/proc/self/task")
 
 
@@ -30,9 +31,9 @@ TASKS = Path("/proc/self/task")
 class Usage:
     """Seconds on the clock, of CPU in all threads, and in which these waited for a core.
 
-    `others_seconds`: of CPU in all other processes of the machine; `involuntary_switches`: how
-    often a thread lost its core. None where the system does not tell: Linux tells all, unless a
-    container has no /proc.
+    `others_seconds`: of CPU in all other processes of the machine, without those `BESIDE` this one;
+    `involuntary_switches`: how often a thread lost its core. None where the system does not tell:
+    Linux tells all, unless a container has no /proc.
     """
 
     seconds: float
@@ -90,7 +91,7 @@ class Stopwatch:
         self.before = before
         self.waited = waited()
         self.switches = switches()
-        self.busy = busy()
+        self.busy = less(busy(), together())
         self.cpu = time.process_time()
         self.start = time.perf_counter()
 
@@ -98,7 +99,7 @@ class Stopwatch:
         """What was used since the start."""
         seconds = time.perf_counter() - self.start
         cpu = time.process_time() - self.cpu
-        others = less(less(busy(), self.busy), cpu)
+        others = less(less(less(busy(), together()), self.busy), cpu)
         now = waited()
         # Of a thread that has ended meanwhile nothing is known; those of the libraries stay.
         delay = sum(w - self.waited.get(task, 0) for task, w in now.items()) / 1e9 if now else None
@@ -125,6 +126,15 @@ def busy() -> float | None:
         return None
     names = "user", "nice", "system", "irq", "softirq", "steal"
     return sum(getattr(found, name, 0.0) for name in names)
+
+
+def together() -> float | None:
+    """CPU seconds of the processes BESIDE this one; None where one has ended."""
+    try:
+        times = [psutil.Process(pid).cpu_times() for pid in BESIDE]
+    except (psutil.Error, OSError):
+        return None
+    return sum(one.user + one.system for one in times)
 
 
 def switches() -> int | None:

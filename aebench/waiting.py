@@ -11,6 +11,7 @@ process. No result's bits depend on it.
 """
 
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -58,6 +59,17 @@ def policy() -> str:
         if found.keys() == {"OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES"}:
             return "passive, bound"
     return ", ".join(f"{name}={value}" for name, value in found.items()) or "spin"
+
+
+def unbind() -> None:
+    """Undo the binding that was decided: for processes that this one starts and that compute.
+
+    They would share the core of its first thread, and each bind its own threads to the same ones.
+    """
+    if policy() == "passive, bound":
+        del os.environ["OMP_PROC_BIND"]
+        cpus = re.findall(r"\d+", os.environ.pop("OMP_PLACES"))
+        os.sched_setaffinity(0, map(int, cpus))
 
 
 def threads(cpus: int) -> int:

@@ -190,6 +190,10 @@ MACHINES = [
     (subprocess.CalledProcessError(-9, ["convert"]), "dmesg"),
     (BrokenProcessPool("A process in the process pool was terminated abruptly while"), "dmesg"),
     (number("ETIMEDOUT"), "network"),
+    (
+        RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection closed by peer [::1]:4711"),
+        "network",
+    ),
     (URLError(socket.gaierror(-3, "Temporary failure in name resolution")), "network"),
     (HTTPError("http://x", 503, "Service Unavailable", Message(), None), "network"),
     (ExceptionGroup("both", [ValueError("1"), ExceptionGroup("", [number("EIO")])]), "disk"),

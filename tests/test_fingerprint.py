@@ -456,7 +456,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     "message of load": ("api.py", "was trained with other settings", "is outdated", set()),
     "what provenance tells": ("provenance.py", "platform.machine()", "platform.node()", set()),
     "when a time is marked": ("timing.py", "CONTENDED = 0.05", "CONTENDED = 0.06", set()),
-    "the schema": ("schema.py", "Field(ge=1, ", "Field(ge=2, ", {"report"}),
+    "the schema": ("schema.py", 'ge=1, description="b', 'ge=2, description="b', {"report"}),
     "a new verb": ("commands/new.py", "", "from aebench.models.training import trained\n", set()),
     "a column's name": ("records/knn.py", 'f"accuracy_{', 'f"score_{', {"report"}),
     "words of progress": ("progress.py", ": loss {", ", loss {", set()),

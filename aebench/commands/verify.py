@@ -118,7 +118,9 @@ def again(elsewhere: Workspace, run: str, seed: int, old: Results, name: str) ->
             )
     for stage, record in old.records.items():
         print(f"{stage} {run} {seed} ...", flush=True)
-        call(elsewhere.root, [stage, run, str(seed)], record.provenance.threads or 1)
+        origin = record.provenance
+        threads = (origin.threads or 1) * (origin.processes or 1)
+        call(elsewhere.root, [stage, run, str(seed)], threads)
 
 
 def results(workspace: Workspace, run: str, seed: int) -> Results:

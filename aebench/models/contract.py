@@ -283,11 +283,18 @@ def baseline(candidate: Candidate) -> None:
         raise Failure(f"baseline is {found!r}; allowed: {', '.join(BASELINES)}, or none")
 
 
+def couples_batch(candidate: Candidate) -> None:
+    """`couples_batch` is True or False, where it is there."""
+    found = getattr(candidate.autoencoder, "couples_batch", False)
+    if not isinstance(found, bool):
+        raise Failure(f"couples_batch is {found!r}; allowed: True, or none: see `loss`")
+
+
 PURE = (unchanged_by_use, finite, repeatable, independent_of_history, independent_of_batch)
 # Fresh from `build`, a model may take its scales from the first images it sees, in any mode: here
 # it takes them in `codes` and `reconstructions`. A trained one has no such images any more.
-FRESH = (methods, codes, reconstructions, *PURE)
-TRAINED = (methods, *PURE, reloadable, note, baseline)
+FRESH = (methods, couples_batch, codes, reconstructions, *PURE)
+TRAINED = (methods, couples_batch, *PURE, reloadable, note, baseline)
 
 
 @torch.no_grad()

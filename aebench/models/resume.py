@@ -24,12 +24,14 @@ from aebench.plugins import warn_once
 from aebench.workspace import Workspace, file_hash, sha256
 
 if TYPE_CHECKING:
+    from aebench.models.group import Group
     from aebench.models.snapshot import State
 
 FIRST, INTERVAL = 600.0, 300.0  # seconds of a training before its first checkpoint, between two
 # Of the time: that of writing. 3 MB and 0.04 s for the cnn, 39 MB and 0.15 s for the mlp, 1.2 GB
 # and 5.4 s for 100 million parameters (2-core Intel Xeon, Sapphire Rapids, others at work).
 SHARE = 0.02
+EVERY = 32  # steps, after which several processes agree whether it is time
 BLOCK = 1 << 20  # bytes
 SHA256 = 32  # bytes, the file's last ones: of all before
 
@@ -65,14 +67,23 @@ class Resume:
             self.before = state.elsewhere(modules_of(self.sources))
             key = sha256(json.dumps([*self.key, state.machine()], default=str).encode())
             self.path = self.folder / f"{start_of_name(self.plan_hash)}{key[:40]}.safetensors"
-            facts = self.facts(state) if self.path.is_file() else None
+            is_there = first(state) and self.path.is_file()
+            facts = self.facts(state) if is_there else None
         except Exception as error:
             warn_once(f"{self.path or 'no checkpoint'}: {reason(error)}; the training begins anew")
             facts = None
+        if group := state.stream.group:  # one of them read it, for all
+            facts = group.gathered(facts)[0]
         if facts is not None:
             self.put_back(state, facts)
         if self.path:
             self.due = time.perf_counter() + (FIRST if facts is None else INTERVAL)
+
+    def is_due(self, step: int, group: "Group | None") -> bool:
+        """Whether it is time for a checkpoint after that step: of a group in all or in none."""
+        if group is None:
+            return time.perf_counter() >= self.due  # 0.1 us a step
+        return step % EVERY == 0 and group.gathered(time.perf_counter() >= self.due)[0]
 
     def facts(self, state: "State") -> dict[str, Any]:
         """State.facts of the file. ValueError where it is damaged or does not fit."""
@@ -99,14 +110,20 @@ class Resume:
 
         AebenchError where that ends half-way: what fits does not, so the machine is to blame.
         """
-        assert self.path
+        group = state.stream.group
         try:
-            with safetensors.safe_open(self.path, framework="numpy") as file:
-                state.put_back(facts, file.get_tensor)
+            if first(state):
+                assert self.path
+                with safetensors.safe_open(self.path, framework="numpy") as file:
+                    state.put_back(file.get_tensor)
+            state.go_on(facts["others"][group.rank - 1] if group and group.rank else facts)
         except Exception as error:
-            self.remove()
+            if first(state):
+                self.remove()
             text = f"{self.path}: was not put back ({reason(error)}) and is removed"
             raise AebenchError(f"{text}; run `dvc repro` again") from None
+        if group:
+            group.share(state.tensors().values())
         self.resumed = facts["resumed"] + 1
         stream = state.stream
         epoch, epochs = len(stream.curve) + 1, stream.recipe.epochs
@@ -115,12 +132,22 @@ class Resume:
     def save(self, state: "State") -> None:
         """Write a checkpoint, if one can be gone on from."""
         start = time.perf_counter()
+        facts: dict[str, Any] = {}
         try:
-            if fault := self.fault(state):
-                warn_once(f"no checkpoint: {fault}; once killed, the training begins again")
-                self.due = math.inf
-                return
-            self.write(state)
+            fault, facts = self.fault(state), state.facts()
+        except Exception as error:
+            fault = reason(error)
+        if group := state.stream.group:
+            found = group.gathered((fault, facts))
+            fault = next((one for one, _ in found if one), None)
+            facts = facts | {"others": [others for _, others in found[1:]]}
+        if fault:
+            warn_once(f"no checkpoint: {fault}; once killed, the training begins again")
+            self.due = math.inf
+            return
+        try:
+            if first(state):
+                self.write(state, facts)
         except Exception as error:
             warn_once(f"no checkpoint: {reason(error)}")
         end = time.perf_counter()
@@ -134,11 +161,11 @@ class Resume:
                 return f"{name} changes in training; allowed: buffers (register_buffer)"
         return state.odd()
 
-    def write(self, state: "State") -> None:
+    def write(self, state: "State", facts: dict[str, Any]) -> None:
         """The file, whole or not at all. OSError where that cannot be."""
         assert self.path
-        facts = state.facts() | {"resumed": self.resumed, "versions": versions()}
-        told = json.dumps(facts).encode()
+        about = facts | {"resumed": self.resumed, "versions": versions()}
+        told = json.dumps(about).encode()
         sizes = {"facts": len(told)} | {name: t.nbytes for name, t in state.tensors().items()}
         # safetensors' own form, written by hand: one tensor at a time, however many there are, as
         # a copy of all could be what the machine's memory has no room for.
@@ -170,6 +197,11 @@ class Resume:
         with contextlib.suppress(OSError):
             for path in self.files():
                 path.unlink(missing_ok=True)
+
+
+def first(state: "State") -> bool:
+    """Whether this process is the one that keeps the file."""
+    return state.stream.group is None or state.stream.group.rank == 0
 
 
 def reason(error: Exception) -> str:

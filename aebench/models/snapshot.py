@@ -56,6 +56,10 @@ class State:
             found.append([name, str(tensor.dtype), [*tensor.shape], place])
         return found
 
+    def digests(self) -> dict[str, str]:
+        """A hash of each tensor's values, by name."""
+        return {name: hashlib.sha256(raw(t)).hexdigest() for name, t in self.tensors().items()}
+
     def odd(self) -> str | None:
         """The first tensor whose values cannot be put back in place, in words."""
         for name, tensor in self.tensors().items():
@@ -91,12 +95,15 @@ class State:
         """Of each of the tensors, in their order: see `raw`."""
         return map(raw, self.tensors().values())
 
-    def put_back(self, facts: Mapping[str, Any], values: Callable[[str], np.ndarray]) -> None:
-        """Be again what `facts` and, for each name, `values` (uint8, see `raw`) were of."""
+    def put_back(self, values: Callable[[str], np.ndarray]) -> None:
+        """Let the tensors have, for each name, `values` (uint8, see `raw`)."""
         with torch.no_grad():
             for name, tensor in self.tensors().items():
                 value = torch.from_numpy(values(name)).view(tensor.dtype)
                 tensor.copy_(value.view(tensor.shape))
+
+    def go_on(self, facts: Mapping[str, Any]) -> None:
+        """Be again what `facts` were of, but for the tensors' values."""
         for name, p in self.autoencoder.named_parameters():
             p.requires_grad_(name in facts["trainable"])
         for name, module in self.autoencoder.named_modules():

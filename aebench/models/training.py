@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from aebench.models.closed_form import FLOAT32, begin
 from aebench.models.device import FORMATS, Execution, deterministic, exact_float32
 from aebench.models.execution import execution
 from aebench.models.finish import Epoch, Trained, finished
+from aebench.models.group import Group
 from aebench.models.losses import reconstruction_loss
 from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
 from aebench.models.own_loop import own_loop
@@ -46,13 +47,14 @@ def trained(
     checkpoint: Path | None = None,
     how: Execution | None = None,
     resume: "Resume | None" = None,
+    group: Group | None = None,
 ) -> Trained:
     """The model, built and trained. `images` uint8 (N, C, H, W), `labels` int64 (N,).
 
     `checkpoint`: the state dict that it begins with. `how`: on what and in which precision; what
     the rule says for this machine unless given. `resume`: where a long training by the recipe is
-    kept from being lost. Failure for a loss or weights that are not finite and for a broken
-    contract.
+    kept from being lost. `group`: of which this process is one; each returns the same. Failure for
+    a loss or weights that are not finite and for a broken contract.
     """
     deterministic()
     autoencoder = started(model, shape, arguments, images, seed)
@@ -69,7 +71,7 @@ def trained(
             learnt_from = labels if learns_from_labels(autoencoder) else None
             begun = begun._replace(labels_seen=begun.labels_seen or learnt_from is not None)
             curve = fit_by_gradient(
-                autoencoder, images, learnt_from, seed, recipe, how, stopwatch, resume
+                autoencoder, images, learnt_from, seed, recipe, how, stopwatch, resume, group
             )
     autoencoder.to("cpu").to(memory_format=torch.contiguous_format)
     used = stopwatch.read()
@@ -85,6 +87,7 @@ def fit_by_gradient(
     how: Execution,
     stopwatch: Stopwatch | None = None,
     resume: "Resume | None" = None,
+    group: Group | None = None,
 ) -> list[Epoch]:
     """Train by the model's own loop, or by the recipe. What each epoch came to.
 
@@ -94,7 +97,7 @@ def fit_by_gradient(
     """
     if how.precision == "float32":
         exact_float32()
-    stream = Stream(images, labels, seed, recipe, how)
+    stream = Stream(images, labels, seed, recipe, how, group)
     autoencoder.to(how.device).to(memory_format=FORMATS[how.memory_format]).train()
     stream.whole = stopwatch or stream.whole
     with torch_restored():
@@ -123,7 +126,13 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
         if p not in momenta
     }
     names = asked(autoencoder, "loss")
+    loss = partial(reconstruction_loss, autoencoder)
     state = State(autoencoder, stream, momenta, moments)
+    group = stream.group
+    if group:
+        group.share(state.tensors().values())
+        group.seed(stream.seed)
+        loss = group.averaging(autoencoder) if parameters else loss
     if resume:
         resume.begin(state)
     for done, (images, labels) in enumerate(stream, stream.done):
@@ -131,7 +140,7 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
         given = {name: offered[name] for name in names}
         with hinting(how):
             with torch.autocast(how.device, torch.bfloat16, how.precision == "bfloat16"):
-                found = reconstruction_loss(autoencoder, images, **given)
+                found = loss(images, **given)
             if not found["loss"].requires_grad:
                 raise Failure("the loss depends on no parameter: there is nothing to train")
             found["loss"].backward()
@@ -146,10 +155,14 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
         for p in parameters:
             p.grad = None
         stream.log(found)
-        if resume and time.perf_counter() >= resume.due:  # 0.1 us a step
+        if group and done == 0:  # not only at the end, which may be hours away
+            group.check_alike(state.digests())
+        if resume and resume.is_due(done, group):
             with stream.untimed():
                 resume.save(state)
     stream.close()
+    if group:
+        group.check_alike(state.digests())
     check_all_trained(autoencoder, parameters)
 
 

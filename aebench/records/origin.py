@@ -6,7 +6,10 @@ from aebench.records.record import Part
 
 PROTOCOL = 1  # of the measurements: a change of what a figure means makes it 2
 # What must agree for equal bits.
-MACHINE = ("cpu", "gpu", "cores", "threads", "device", "precision", "memory_format")
+MACHINE = (
+    *("cpu", "gpu", "cores", "threads", "processes"),
+    *("device", "precision", "memory_format"),
+)
 # Between format 1 and 2.
 RENAMED = {"layout": "memory_format"}
 
@@ -15,7 +18,8 @@ class Provenance(Part):
     """Code, versions and machine of one result. None where the stage does not know it."""
 
     seed: int | None = None
-    threads: int | None = None
+    threads: int | None = None  # of each process
+    processes: int | None = None  # that computed together; None: one
     gpu: str | None = None
     device: str | None = None  # cpu or cuda
     precision: str | None = None  # of the products: float32 or bfloat16
@@ -36,6 +40,7 @@ class Provenance(Part):
     def machine(self) -> str:
         """What must agree for times to be compared."""
         parts = [self.cpu, f"{self.cores} cores", f"{self.threads} threads"]
+        parts += [f"{self.processes} processes"] if self.processes else []
         parts += [self.gpu] if self.gpu else []
         parts += [f"OPENBLAS_CORETYPE {kind}"] if (kind := self.openblas_coretype) else []
         if self.wait_policy not in (None, "spin"):  # spinning is what all did before it was chosen

@@ -154,8 +154,9 @@ def recipe(trained: Sequence[Columns]) -> list[Span]:
         for name, field in Recipe.model_fields.items()
     }
     patterns |= {"precision": "products in {}", "order": "images in {}"}
+    neutral = {name: {str(field.default)} for name, field in Recipe.model_fields.items()}
     for name, pattern in patterns.items():
-        if values(trained, name):
+        if (found := values(trained, name)) and found != neutral.get(name):
             before, _, after = pattern.partition("{}")
             words += [", " if words else "", before, *same(trained, name), after]
     return [*words, "; linear warm-up, linear decay to 0"]

@@ -332,7 +332,7 @@ def row(
         "options": json.dumps({k: v for k, v in build.items() if k not in named}),
         **{key: recipe.get(key) for key in Recipe.model_fields},
         **knn.plan.knn.model_dump(),
-        **{key: getattr(train.provenance, key) for key in MACHINE},
+        **{k: getattr(train.provenance, k) for k in MACHINE if k not in Recipe.model_fields},
         "protocol": knn.provenance.protocol,
         "openblas_coretype": knn.provenance.openblas_coretype,
         **versions(train.provenance, knn.provenance),

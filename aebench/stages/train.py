@@ -51,9 +51,11 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
 
     from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.models.resume import Resume
+    from aebench.models.torchrun import threads_of_each, trained_together
     from aebench.plugins import load_model
     from aebench.provenance import Clock
     from aebench.records.train import BASELINES, TrainRecord
+    from aebench.schema import Recipe
     from aebench.weights_file import check_weights_file
 
     workspace, plan, outs = job.workspace, job.plan, job.outs
@@ -71,9 +73,14 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     found: dict[str, Any] = {"baseline": known}
     resume = Resume(workspace, job.plan_hash, meta.data_hash, seed, model.plugin.sources()[0])
     status, weights, how = "ok", b"", {}
+    processes = plan.train.processes if isinstance(plan.train, Recipe) else 1
+    threads = torch.get_num_threads() if processes == 1 else threads_of_each(processes)
     try:
         with contextlib.chdir(os.curdir):  # and back, wherever the model went
-            result = computed(model, plan, meta, images, labels, seed, checkpoint, resume)
+            if processes > 1:
+                result = trained_together(job, run, seed, model, images, resume)
+            else:
+                result = computed(model, plan, meta, images, labels, seed, checkpoint, resume)
         weights, found = result.weights, figures(result) | {"order": order(result, images)}
         how = vars(result.how)
     except KeyboardInterrupt:
@@ -81,7 +88,6 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     except BaseException as error:  # SystemExit, too: a model ends its row alone
         status = f"failed: {failure_reason(error)}"
         print(f"aebench: train {run} {seed}: {status}", file=sys.stderr)
-    threads = torch.get_num_threads()
     record = TrainRecord(
         status=status,
         plan_hash=job.plan_hash,
@@ -92,7 +98,12 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
         resumed=resume.resumed or None,
         **found,
         provenance=clock.provenance(
-            ["torch", "numpy"], seed=seed, threads=threads, gpu=gpu_name(), **how
+            ["torch", "numpy"],
+            seed=seed,
+            threads=threads,
+            processes=processes if processes > 1 else None,
+            gpu=gpu_name(),
+            **how,
         ),
     )
     outs.write(workspace.run_path(run, seed, "weights.safetensors"), weights)
