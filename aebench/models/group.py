@@ -77,8 +77,8 @@ class Group:
         """What to call for the loss: gradients are then the mean over all processes.
 
         Parameters that the loss of no process reaches have none, as in one process: torch has to
-        look for them at each step, 0.8 ms more for a cnn of 40 (depth 10). Buffers are not copied from the first
-        process at each step: `check_alike` tells where that would be needed.
+        look for them at each step, 0.8 ms more for a cnn of 40 (depth 10). Buffers are not copied
+        from the first process at each step: `check_alike` tells where that would be needed.
         """
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of a new name
             return nn.parallel.DistributedDataParallel(
