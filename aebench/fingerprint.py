@@ -54,6 +54,7 @@ COMPUTING = {
         "aebench.shown",
     ),
     "knn": ("aebench.evaluation.panel",),
+    "index": ("aebench.evaluation.approximate",),
     "report": ("aebench.report.render",),
 }
 # What a report shows comes through these, and rendering it again takes seconds.

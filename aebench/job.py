@@ -16,12 +16,20 @@ from aebench.children import client
 from aebench.errors import AebenchError, Damaged, nearest
 from aebench.fingerprint import known_fingerprint, sources
 from aebench.holder import check_not_held
-from aebench.inputs import FIX, Inputs
+from aebench.inputs import DAMAGED, FIX, Inputs
 from aebench.memory import state
 from aebench.outs import Outs
 from aebench.plugins import EXECUTED, Plugin, find_plugin
 from aebench.records.chain import RECORDS
-from aebench.records.plan import DataPlan, EncodePlan, KnnPlan, ReportPlan, TrainPlan
+from aebench.records.encode import EncodeRecord
+from aebench.records.plan import (
+    DataPlan,
+    EncodePlan,
+    IndexPlan,
+    KnnPlan,
+    ReportPlan,
+    TrainPlan,
+)
 from aebench.records.prepare import DataRecord, Prepared
 from aebench.workspace import Workspace
 
@@ -34,12 +42,13 @@ STAGE_OF = {
     TrainPlan: "train",
     EncodePlan: "encode",
     KnnPlan: "knn",
+    IndexPlan: "index",
     ReportPlan: "report",
 }
 WAIT = 3.0  # seconds: more than another process needs to end that has lost its DVC
 # What a file system without locks says.
 WITHOUT_LOCKS = errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL
-P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, ReportPlan)
+P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, IndexPlan, ReportPlan)
 
 
 @contextlib.contextmanager
@@ -128,6 +137,16 @@ class Job(Generic[P]):
         """Those of `train` or `test`, int64 (N,): after `prepared`."""
         return self.array(f"{split}_labels", "int64", (self.count(split),))
 
+    def codes(self, split: str, run: str, seed: int, encode: EncodeRecord) -> "np.ndarray":
+        """Those that `encode` tells of, mapped: float32 (N, d), or (0, d) where they are the pixels.
+        """
+        assert encode.sizes  # of what did not fail
+        path = self.workspace.run_path(run, seed, f"{split}_codes.npy")
+        found = self.inputs.array(path, encode.file_hash(path.name), FIX, mapped=True)
+        if found.shape not in [(n, encode.sizes.code_floats) for n in (0, self.count(split))]:
+            raise Damaged(path, DAMAGED, FIX)
+        return found
+
     def count(self, split: str) -> int:
         """Images of the split."""
         return self.data.num_train if split == "train" else self.data.num_test
@@ -191,7 +210,7 @@ class Job(Generic[P]):
     def plugin(self) -> Plugin | None:
         """That of the plan. AebenchError where it is gone."""
         plan = self.plan
-        if isinstance(plan, KnnPlan | ReportPlan):
+        if isinstance(plan, KnnPlan | IndexPlan | ReportPlan):
             return None
         name = plan.source if isinstance(plan, DataPlan) else plan.plugin
         try:
@@ -245,7 +264,11 @@ def check_bytecode(source: Path) -> None:
 
 @contextlib.contextmanager
 def working(
-    workspace: Workspace, kind: type[P], run: str | None = None, seed: int | None = None
+    workspace: Workspace,
+    kind: type[P],
+    run: str | None = None,
+    seed: int | None = None,
+    index: str | None = None,
 ) -> Iterator[Job[P]]:
     """The stage of that kind of plan, from the reading of the plan to the writing of its outs.
 
@@ -263,7 +286,8 @@ def working(
         plan_file = workspace.plan / ("data.json" if kind is DataPlan else "report.json")
     else:
         name = f"{stage} {run} {check_planned(workspace, run, seed)}"
-        plan_file = workspace.plan_path(run, stage)
+        plan_file = workspace.plan_path(run, f"{stage}-{index}" if index else stage)
+        name += f" {index}" if index else ""
     with alone(workspace, name) as locked:
         EXECUTED.clear()  # what another stage ran in this process
         plan, plan_hash = kind.read_with_hash(plan_file, "aebench plan")

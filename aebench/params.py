@@ -17,7 +17,7 @@ from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.constructor import DuplicateKeyError
 
 from aebench.errors import AebenchError, nearest
-from aebench.schema import LONGEST, RUN_NAME, Knn, Params, Recipe, Run
+from aebench.schema import INDEX_NAME, LONGEST, RUN_NAME, Knn, Params, Recipe, Run
 from aebench.workspace import Workspace
 
 NAME = "params.yaml"
@@ -25,6 +25,8 @@ NAME = "params.yaml"
 MOST_LEVELS, MOST_VALUES = 16, 10_000
 
 Place = tuple[Any, ...]  # keys and indices from the top
+# Where names stand that become those of files and stages -> what they are like.
+NAMES: dict[Place, str] = {("runs",): RUN_NAME, ("search",): INDEX_NAME}
 
 
 def read_params(workspace: Workspace) -> tuple[Params | None, list[str]]:
@@ -171,27 +173,28 @@ def is_plain(value: Any) -> bool:
 def key_fault(place: Place) -> str | None:
     """What is wrong with the last key of `place`, if anything."""
     key = place[-1]
-    if place[:-1] == ("runs",):
-        return name_fault(key)
+    if place[:-1] in NAMES:
+        return name_fault(key, place[0])
     if isinstance(key, str) and key.isprintable() and len(key) <= LONGEST:
         return None
     return f"{where(place)}: got the key {spelt(key)}; allowed: keys of printable text"
 
 
-def name_fault(name: Any) -> str | None:
-    """What is wrong with a run's name, if anything.
+def name_fault(name: Any, section: str = "runs") -> str | None:
+    """What is wrong with the name of a run, or of an index in the section `search`, if anything.
 
     One that YAML reads as a number, a date, true or null is refused in quotes, too: without them
     DVC runs nothing and says nothing, and what reads the results (a data frame) guesses again.
     """
-    allowed = f"allowed: names like {RUN_NAME}"
-    if not isinstance(name, str) or (re.fullmatch(RUN_NAME, name) and not is_text(name)):
+    pattern = NAMES[(section,)]
+    allowed = f"allowed: names like {pattern}"
+    if not isinstance(name, str) or (re.fullmatch(pattern, name) and not is_text(name)):
         return (
-            f"{where(('runs', name))}: got {spelt(name)}, which is not text in YAML; {allowed} "
+            f"{where((section, name))}: got {spelt(name)}, which is not text in YAML; {allowed} "
             "that are text without quotes; rename it"
         )
-    if not re.fullmatch(RUN_NAME, name):
-        return f"{where(('runs', name))}: got {shown(name)}; {allowed}"
+    if not re.fullmatch(pattern, name):
+        return f"{where((section, name))}: got {shown(name)}; {allowed}"
     return None
 
 

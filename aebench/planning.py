@@ -1,5 +1,6 @@
 """Resolve params.yaml and the plug-ins into what each stage of each run depends on."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from pathlib import Path
 from aebench.errors import AebenchError, nearest
 from aebench.fingerprint import known_fingerprint
 from aebench.folders import image_folder
+from aebench.indexes import Index, parsed
 from aebench.params import NAME, read_params, shown
 from aebench.plugins import Model, Plugin, Registry, load_plugins
 from aebench.records.plan import (
     DataPlan,
     EncodePlan,
     Fingerprints,
+    IndexPlan,
     KnnPlan,
     ReportPlan,
     TrainPlan,
@@ -25,7 +28,7 @@ from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.schema import Knn, Params, Recipe, Run
 from aebench.weights_file import weights_fault, weights_file
-from aebench.workspace import PER_RUN, Workspace, data_root, is_json, sha256
+from aebench.workspace import INDEX, PER_RUN, Workspace, data_root, is_json, sha256
 
 UNKNOWN = sys.maxsize  # no k is above an unknown number of images: prepare checks again
 
@@ -74,7 +77,7 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
             data = data_plan(params, registry, plan)
             plan.files[workspace.plan / "data.json"] = data
             num_train = train_size(workspace, data)
-            faults += k_faults(params, num_train)
+            faults += k_faults(params, num_train) + points_faults(params, num_train)
         except AebenchError as error:
             faults.append(str(error))
     for name, run in params.runs.items():
@@ -89,6 +92,7 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
             faults += [fault] if fault and fault not in faults else []
             file = run.weights and weights_file(workspace, run.weights, remembering)
             plan.files |= run_plans(workspace, name, run, params, model, file or None, plan)
+    faults += index_faults(params, plan)
     if faults and registry.broken:
         faults += [f"not loaded: {reason}" for reason in registry.broken.values()]
     if faults:
@@ -164,7 +168,7 @@ def run_plans(
     weights: WeightsFile | None,
     plan: Plan,
 ) -> dict[Path, Record]:
-    """The three plan files of a run: each holds what alters its stage's result, nothing else."""
+    """The plan files of a run: each holds what alters its stage's result, nothing else."""
     arguments = model.arguments
     build = {k: default for k, default in arguments.items() if k not in ("latent", "depth")}
     build |= run.model_extra or {}
@@ -179,6 +183,12 @@ def run_plans(
         train = train if train.epochs else Untrained()
     code = plan.fingerprints("closed form" if train is None else "train", plugin)
     knn = Knn.model_validate(params.knn.model_dump() | run.knn)
+    found: dict[Path, Record] = {
+        workspace.plan_path(name, f"{INDEX}{index}"): IndexPlan(
+            index=factory, k=knn.k, fingerprints=plan.fingerprints("index")
+        )
+        for index, factory in params.search.items()
+    }
     plans = (
         TrainPlan(**settings, train=train, weights=weights, fingerprints=code),
         EncodePlan(
@@ -188,7 +198,7 @@ def run_plans(
         ),
         KnnPlan(knn=knn, fingerprints=plan.fingerprints("knn")),
     )
-    return {workspace.plan_path(name, s): p for s, p in zip(PER_RUN, plans, strict=True)}
+    return found | {workspace.plan_path(name, s): p for s, p in zip(PER_RUN, plans, strict=True)}
 
 
 def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
@@ -265,9 +275,63 @@ def k_faults(params: Params, num_train: int) -> list[str]:
     ]
 
 
+def points_faults(params: Params, num_train: int) -> list[str]:
+    """Each index that needs more training points than there are images."""
+    return [
+        f"{NAME}: search.{name}: {index.factory} needs {index.points:,} training points; there are "
+        f"{num_train:,}; take fewer cells, a smaller code, or remove it"
+        for name, index in indexes_of(params).items()
+        if index.points > num_train
+    ]
+
+
+def index_faults(params: Params, plan: Plan) -> Iterator[str]:
+    """Each index that is none, or that fits the codes of no run; some that it does not fit: said.
+
+    Codes whose floats no setting says (those of pixels) are measured, and then fit or do not.
+    """
+    known = indexes_of(params)
+    for name in params.search.keys() - known.keys():
+        try:
+            parsed(params.search[name])
+        except ValueError as error:
+            yield f"{NAME}: search.{name}: got {shown(params.search[name])}; {error}"
+    builds = {
+        name: made.build
+        for name in params.runs
+        if isinstance(made := plan.files.get(plan.workspace.plan_path(name, "encode")), EncodePlan)
+    }
+    for name, index in known.items():
+        found = {
+            run: why
+            for run, build in builds.items()
+            if "latent" in build and (why := index.misfit(build["latent"]))
+        }
+        if not found:
+            continue
+        first = next(iter(found.values()))
+        if len(found) == len(params.runs):
+            yield f"{NAME}: search.{name}: {index.factory} fits the codes of no run ({first})"
+        else:
+            plan.warnings.append(
+                f"{NAME}: search.{name}: {index.factory} does not fit the codes of "
+                f"{', '.join(found)} ({first}); left out there"
+            )
+
+
+def indexes_of(params: Params) -> dict[str, Index]:
+    """Name -> what its factory string says, of those that say something."""
+    found = {}
+    for name, factory in params.search.items():
+        with contextlib.suppress(ValueError):
+            found[name] = parsed(factory)
+    return found
+
+
 def report_plan(workspace: Workspace, params: Params, plan: Plan) -> ReportPlan:
     """What the report shows, in the order of params.yaml."""
     hashes = {path: sha256(record.json_bytes()) for path, record in plan.files.items()}
+    stages = [*PER_RUN, *(f"{INDEX}{name}" for name in params.search)]
     return ReportPlan(
         dataset=params.dataset,
         latent=params.latent,
@@ -277,8 +341,9 @@ def report_plan(workspace: Workspace, params: Params, plan: Plan) -> ReportPlan:
         seeds=params.seeds,
         data=hashes[workspace.plan / "data.json"],
         expected={
-            run: {stage: hashes[workspace.plan_path(run, stage)] for stage in PER_RUN}
+            run: {stage: hashes[workspace.plan_path(run, stage)] for stage in stages}
             for run in params.runs
         },
+        search=params.search,
         fingerprints=plan.fingerprints("report"),
     )

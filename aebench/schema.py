@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # Folders and files are called after runs and data sets: file systems end names at 255 bytes.
 LONGEST = 100
+# Of an index, without the hyphen that follows a run's name in that of a stage.
+INDEX_NAME = rf"^[a-z0-9][a-z0-9_]{{0,{LONGEST - 1}}}$"
 RUN_NAME = rf"^[a-z0-9][a-z0-9_-]{{0,{LONGEST - 1}}}$"
 DATASET_NAME = rf"^[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{LONGEST - 1}}}$"
 Metric = Literal["l2", "cosine", "whitened-cosine"]
@@ -72,4 +74,5 @@ class Params(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     train: Recipe
     knn: Knn
+    search: dict[str, str] = {}  # approximate indexes: name -> FAISS's factory string
     runs: Annotated[dict[str, Run], Field(min_length=1)]  # names: see key_fault

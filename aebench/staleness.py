@@ -1,16 +1,16 @@
 """Why stages are stale: which setting, plug-in file or module of aebench has changed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aebench.errors import AebenchError
 from aebench.planning import Plan
-from aebench.records.chain import RECORDS, Result, StageResults, chain_fault
+from aebench.records.chain import Result, StageResults, chain_fault, kind_of
 from aebench.records.plan import DataPlan, ReportPlan, Sources, TrainPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
-from aebench.workspace import PER_RUN, Workspace
+from aebench.workspace import Workspace
 
 
 def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
@@ -20,7 +20,9 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     code = known_code(workspace) | plan.code
     data, reason = prepared(workspace, plan, code)
     results = {
-        (run, seed): results_of(workspace, run, seed) for run in shown.runs for seed in shown.seeds
+        (run, seed): results_of(workspace, run, seed, shown.expected_of(run, seed))
+        for run in shown.runs
+        for seed in shown.seeds
     }
     # Of other images the earlier times say nothing.
     same_images = data is not None and is_alike(data, plan.files[workspace.plan / "data.json"])
@@ -28,15 +30,17 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     times: list[float | None] = []
     for (run, seed), found in results.items():
         above = None
-        for stage in PER_RUN:
+        for stage in shown.expected_of(run, seed):
             new = plan.files[workspace.plan_path(run, stage)]
             why = f"follows {above}" if above else stage_reason(stage, found, data, new, code)
             if reason and not why:
                 why = "follows prepare, if the images change"
             if why:
-                above = f"{stage}@{run}-{seed}"
+                kind, _, index = stage.partition("-")
+                name = f"{kind}@{run}-{index or seed}"
+                above = name if kind in ("train", "encode") else above  # others need the codes
                 times.append(estimate(results, run, stage, new) if same_images else None)
-                lines.append(f"{above}: {why} ({in_words(times[-1])})")
+                lines.append(f"{name}: {why} ({in_words(times[-1])})")
     if why := "follows" if lines else report_reason(workspace, shown, code):
         lines.append(f"report: {why}")
     if len(lines) == 0:
@@ -55,12 +59,15 @@ def in_words(seconds: float | None) -> str:
     return f"about {seconds:.0f} s" if seconds < 60 else f"about {seconds / 60:.1f} min"
 
 
-def results_of(workspace: Workspace, run: str, seed: int) -> dict[str, Result]:
+def results_of(
+    workspace: Workspace, run: str, seed: int, stages: Iterable[str]
+) -> dict[str, Result]:
     """Stage -> its result, of those that can be read."""
     found: dict[str, Result] = {}
-    for stage, kind in RECORDS.items():
+    for stage in stages:
+        path = workspace.result_path(run, seed, f"{stage}.json")
         try:
-            found[stage] = kind.read(workspace.result_path(run, seed, f"{stage}.json"), "dvc repro")
+            found[stage] = kind_of(stage).read(path, "dvc repro")
         except AebenchError:
             continue
     return found
@@ -208,7 +215,7 @@ def codes_in_use(workspace: Workspace, plan: Plan) -> dict[str, dict[str, str]]:
     used: set[str] = set()
     for path in workspace.results.glob("*/*/*.json") if known else ():
         try:
-            record = RECORDS[path.stem].read(path, "dvc repro")
+            record = kind_of(path.stem).read(path, "dvc repro")
         except (AebenchError, KeyError):
             continue
         if record.plan is not None:

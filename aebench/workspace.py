@@ -14,8 +14,9 @@ import platformdirs
 
 from aebench.errors import AebenchError
 
-STAGES = ("plan", "prepare", "train", "encode", "knn", "report")
+STAGES = ("plan", "prepare", "train", "encode", "knn", "index", "report")
 PER_RUN = ("train", "encode", "knn")  # those of each run and seed
+INDEX = "index-"  # before the name of an index: `plan/cnn/index-ivf.json`
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 
 from aebench.records.encode import EncodeRecord
+from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.prepare import DataRecord
 from aebench.records.train import TrainRecord
+from aebench.workspace import INDEX
 
-Result = TrainRecord | EncodeRecord | KnnRecord
+Result = TrainRecord | EncodeRecord | KnnRecord | IndexRecord
 StageResults = Mapping[str, Result]
 RECORDS: dict[str, type[Result]] = {
     "train": TrainRecord,
@@ -16,17 +18,22 @@ RECORDS: dict[str, type[Result]] = {
 }
 
 
+def kind_of(stage: str) -> type[Result]:
+    """What its file holds: of `train`, `encode`, `knn`, `index-<name>`. KeyError for another."""
+    return IndexRecord if stage.startswith(INDEX) else RECORDS[stage]
+
+
 def chain_fault(stage: str, results: StageResults, data: DataRecord) -> str | None:
     """What is wrong with the result of a stage beside those before it; None if nothing is."""
     result = results[stage]
-    before = {"encode": "train", "knn": "encode"}.get(stage)
+    before = {"train": None, "encode": "train"}.get(stage, "encode")
     if result.data_hash != data.data_hash:
         return f"the result of {stage} is of other images"
     match before and results.get(before), result:
         case TrainRecord() as train, EncodeRecord() as encode:
             if train.weights_hash != encode.weights_hash:
                 return "the result of encode is of other weights"
-        case EncodeRecord() as encode, KnnRecord() as knn:
-            if encode.codes_hash != knn.codes_hash:
-                return "the result of knn is of other codes"
+        case EncodeRecord() as encode, KnnRecord() | IndexRecord() as searched:
+            if encode.codes_hash != searched.codes_hash:
+                return f"the result of {stage} is of other codes"
     return None

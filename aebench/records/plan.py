@@ -12,7 +12,7 @@ from pydantic import SerializerFunctionWrapHandler, field_serializer, model_seri
 
 from aebench.records.record import Part, Record
 from aebench.schema import Knn, Recipe, Section
-from aebench.workspace import sha256
+from aebench.workspace import INDEX, sha256
 
 
 class Untrained(Section):
@@ -100,6 +100,14 @@ class KnnPlan(Record):
         return knn.model_dump(exclude_defaults=True)
 
 
+class IndexPlan(Record):
+    """plan/<run>/index-<name>.json: an approximate index of the codes, searched by L2."""
+
+    index: str  # FAISS's factory string
+    k: int
+    fingerprints: Fingerprints
+
+
 class ReportPlan(Record):
     """plan/report.json: what is shown, in the order of params.yaml, and by which plans."""
 
@@ -113,7 +121,20 @@ class ReportPlan(Record):
     seeds: list[int]
     data: str  # SHA-256 of plan/data.json
     expected: dict[str, dict[str, str]]  # run -> stage -> SHA-256 of its plan file
+    search: dict[str, str] = {}  # approximate indexes, of the first seed's codes
     fingerprints: Fingerprints
+
+    @model_serializer(mode="wrap")
+    def without_no_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The plan, without `search` where no index is tried."""
+        found = handler(self)
+        return found if self.search else {k: v for k, v in found.items() if k != "search"}
+
+    def expected_of(self, run: str, seed: int) -> dict[str, str]:
+        """Stage -> SHA-256 of its plan file; `index-<name>` of the first seed alone."""
+        found = self.expected.get(run, {})
+        is_first = self.seeds[:1] == [seed]
+        return {k: v for k, v in found.items() if is_first or not k.startswith(INDEX)}
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:

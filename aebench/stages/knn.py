@@ -3,8 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from aebench.errors import AebenchError, Damaged, Failure
-from aebench.inputs import DAMAGED, FIX
+from aebench.errors import AebenchError, Failure
 from aebench.records.encode import EncodeRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.plan import KnnPlan
@@ -88,14 +87,7 @@ def computed(
             f"params.yaml: knn.k: got {plan.knn.k}; allowed: 1 to {meta.num_train}, the number of "
             "training images"
         )
-    assert encode.sizes  # of what did not fail
-    codes = []
-    for split in SPLITS:
-        path = job.workspace.run_path(run, seed, f"{split}_codes.npy")
-        codes.append(job.inputs.array(path, encode.file_hash(path.name), FIX, mapped=True))
-        shapes = [(rows, encode.sizes.code_floats) for rows in (0, job.count(split))]
-        if codes[-1].shape not in shapes:
-            raise Damaged(path, DAMAGED, FIX)
+    codes = [job.codes(split, run, seed, encode) for split in SPLITS]
     if len(codes[0]) == 0:  # the codes are the pixels
         codes = [flattened(job.images(split)) for split in SPLITS]
     labels, truth = map(job.labels, SPLITS)

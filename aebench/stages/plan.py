@@ -10,7 +10,7 @@ from aebench.planning import Plan, resolve
 from aebench.plugins import all_remembered
 from aebench.records.plan import Sources
 from aebench.staleness import codes_in_use, why_stale
-from aebench.workspace import Workspace
+from aebench.workspace import INDEX, Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,9 @@ def imports_torch(workspace: Workspace) -> bool:
 
 
 def plan(workspace: Workspace, check: bool = False) -> None:
-    """Write plan/: data.json, report.json, sources.json and <run>/{train,encode,knn}.json.
+    """Write plan/: data.json, report.json, sources.json, <run>/{train,encode,knn}.json.
+
+    And <run>/index-<name>.json of each index under `search:` in params.yaml.
 
     Everything is checked first and AebenchError holds every fault; a file is written only when its
     text changed, and those of removed runs are deleted. `check`: nothing is written, and each stale
@@ -47,7 +49,7 @@ def resolved(workspace: Workspace, remembering: bool) -> Plan:
 
 
 def write_changed(workspace: Workspace, found: Plan, outs: Outs) -> None:
-    """Write the files whose text changed and delete what is left of removed runs."""
+    """Write the files whose text changed and delete what is left of removed runs and indexes."""
     sources = Sources(code=codes_in_use(workspace, found))
     files = found.files | {workspace.plan / "sources.json": sources}
     for path, record in files.items():
@@ -57,6 +59,9 @@ def write_changed(workspace: Workspace, found: Plan, outs: Outs) -> None:
     for folder in workspace.plan.glob("*/"):
         if folder not in kept:
             outs.remove(folder)
+    for path in workspace.plan.glob(f"*/{INDEX}*.json"):
+        if path not in files:
+            outs.remove(path)
 
 
 def holds(path: Path, text: bytes) -> bool:
