@@ -45,6 +45,7 @@ class Made:
     code_map: np.ndarray | None = None
     code: dict[str, str] = field(default_factory=dict)
     epoch_seconds: list[float] = field(default_factory=list)
+    indexes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def original(self):

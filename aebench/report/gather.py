@@ -123,6 +123,8 @@ def results_below(place: Place, first: DataRecord, hidden: list[str]) -> Iterato
         except AebenchError as error:
             hidden.append(f"{run}, seed {seed}{of(place.name)}: {error}")
             continue
+        for name, error in result.unread.items():
+            hidden.append(f"{run}, index {name}{of(place.name)}: {error}")
         if place.data.examples != first.examples:
             result.examples = None
         result.source = place.name
@@ -135,7 +137,7 @@ def wanted(place: Place) -> Iterator[tuple[str, int, dict[str, str] | None]]:
     """Run, seed and the hashes of its plans: of the plan beside the folder, else all there are."""
     if plan := place.plan:
         for run in plan.runs:
-            yield from ((run, seed, plan.expected.get(run)) for seed in plan.seeds)
+            yield from ((run, seed, plan.expected_of(run, seed) or None) for seed in plan.seeds)
         return
     for folder in sorted(place.folder.glob("*/*/")):
         run, seed = folder.parent.name, folder.name

@@ -21,12 +21,20 @@ from aebench.report.document import (
     spans,
 )
 from aebench.report.findings import Findings
+from aebench.report.indexes import Scale
 from aebench.report.latent_space import latent_space
 from aebench.report.markdown import markdown
 from aebench.report.overview import by_question, overview
 from aebench.report.panel import panel, panel_table
 from aebench.report.results import Results
-from aebench.report.rows import headline, loss_csv, metrics, quality_csv, results_csv
+from aebench.report.rows import (
+    headline,
+    loss_csv,
+    metrics,
+    quality_csv,
+    results_csv,
+    search_csv,
+)
 from aebench.report.studies import studies
 from aebench.report.summary import in_short
 from aebench.report.training import training
@@ -39,6 +47,7 @@ class Report(Findings):
     def __init__(self, results: Results, experiment: str | None = None) -> None:
         super().__init__(results)
         self.experiment = experiment
+        self.scale = Scale(self)
 
     @cached_property
     def document(self) -> Document:
@@ -53,6 +62,7 @@ class Report(Findings):
             Section("Trade-offs", [*charts.accuracy_over_bytes(), *charts.mse_over_seconds()]),
             *studies(self),
             self.costs.section,
+            *self.scale.sections,
             training(self),
             Section("Pictures", [*figures.gallery(self), *figures.worst(self)]),
             Section("Codes", [*figures.code_map(self)]),
@@ -62,6 +72,7 @@ class Report(Findings):
         appendix = [
             *by_question(self),
             *panel_table(self),
+            *self.scale.appendix,
             latent_space(found),
             *classes_table(self),
             *differences(results.results),
@@ -84,6 +95,7 @@ class Report(Findings):
         from aebench.report.page import page
 
         rows = results_csv(self.results.results, self.configurations, self.baselines)
+        tried = search_csv(self.results.results)
         pictures = {f"figures/{f.name}.png": png(f.picture) for f in self.document.figures}
         return {
             "results.csv": rows,
@@ -91,6 +103,7 @@ class Report(Findings):
             "headline.json": json_bytes(headline(self)),
             "plots/loss.csv": loss_csv(self.results.results),
             "plots/quality.csv": quality_csv(self.configurations),
+            **({"plots/search.csv": tried} if tried else {}),
             **pictures,
             "report.md": markdown(self.document).encode(),
             "report.html": page(self.document, self),

@@ -14,6 +14,7 @@ from aebench.inputs import array, content
 from aebench.mending import mended
 from aebench.records.chain import chain_fault
 from aebench.records.encode import EncodeRecord, Sizes
+from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
 from aebench.records.plan import ReportPlan, settings
@@ -23,7 +24,7 @@ from aebench.records.train import TrainRecord, epoch_figures
 from aebench.schema import Recipe
 from aebench.shown import WORST
 from aebench.sprite import size
-from aebench.workspace import PER_RUN, Workspace
+from aebench.workspace import INDEX, PER_RUN, Workspace
 
 Columns = dict[str, Any]  # a row of results.csv; None where there is no figure
 # What users find first in results.csv.
@@ -73,6 +74,8 @@ class Result:
     code_map: np.ndarray | None = None
     code: dict[str, str] = field(default_factory=dict)  # `train plugin` -> its fingerprint
     epoch_seconds: list[float] = field(default_factory=list)  # of each epoch
+    indexes: dict[str, IndexRecord] = field(default_factory=dict)  # by their names
+    unread: dict[str, AebenchError] = field(default_factory=dict)  # index -> why it is not there
 
     @property
     def ok(self) -> bool:
@@ -198,8 +201,8 @@ def read_results(
 ) -> Results:
     """What the plan names, that of the workspace's plan/report.json unless given.
 
-    `pictures`: whether those that a report shows are read, too. AebenchError without a plan or
-    images.
+    `pictures`: whether those that a report shows are read, too, and the indexes. AebenchError
+    without a plan or images.
     """
     plan = plan or ReportPlan.read(workspace.plan / "report.json", "aebench plan")
     data = DataRecord.read(workspace.results / "data.json", "dvc repro")
@@ -228,8 +231,11 @@ def read_results(
         for seed in plan.seeds:
             try:
                 folder = workspace.results / run / str(seed)
-                expected = plan.expected.get(run, {})
-                found.results.append(read_result(folder, data, expected, pictures))
+                expected = plan.expected_of(run, seed)
+                result = read_result(folder, data, expected, pictures)
+                found.results.append(result)
+                for name, error in result.unread.items():
+                    found.hidden.append(f"{run}, index {name}: {told(workspace, error)}")
             except AebenchError as error:
                 found.hidden.append(f"{run}, seed {seed}: {told(workspace, error)}")
     return found
@@ -271,6 +277,8 @@ def read_result(
         raise AebenchError("encode and knn measured by different protocols")
     columns = row(folder, data, train, encode, knn)
     ok = columns["status"] == "ok"
+    shown = ok and pictures
+    indexes, unread = read_indexes(folder, data, encode, expected) if shown else ({}, {})
     decodes = encode.mse is not None
     # Whether its codes are mapped twice is no setting: others have other first seeds.
     plans = [
@@ -297,7 +305,37 @@ def read_result(
         epoch_seconds=train.all_epoch_seconds,
         worst=read_worst(folder, data, encode) if ok and decodes and pictures else None,
         code_map=read_code_map(folder, data, encode) if ok and pictures else None,
+        indexes=indexes,
+        unread=unread,
     )
+
+
+def read_indexes(
+    folder: Path, data: DataRecord, encode: EncodeRecord, expected: Mapping[str, str] | None
+) -> tuple[dict[str, IndexRecord], dict[str, AebenchError]]:
+    """Those that are expected, or all there are, by name; and why others are not there."""
+    wanted = {name: plan for name, plan in (expected or {}).items() if name.startswith(INDEX)}
+    if expected is None:
+        wanted = dict.fromkeys((path.stem for path in sorted(folder.glob(f"{INDEX}*.json"))), "")
+    found: dict[str, IndexRecord] = {}
+    unread: dict[str, AebenchError] = {}
+    for stage, plan in wanted.items():
+        name = stage.removeprefix(INDEX)
+        try:
+            path = folder / f"{stage}.json"
+            if not path.is_file():
+                raise AebenchError("no result")
+            record = IndexRecord.read(path, "dvc repro")
+            if plan and not record.is_of(plan):
+                raise AebenchError("the result is of other settings")
+            if record.provenance.seed not in (None, int(folder.name)):
+                raise AebenchError("the result is of another seed")
+            if fault := chain_fault(stage, {stage: record, "encode": encode}, data):
+                raise AebenchError(fault)
+            found[name] = record
+        except AebenchError as error:
+            unread[name] = error
+    return found, unread
 
 
 def row(

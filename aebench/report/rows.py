@@ -8,6 +8,7 @@ from itertools import accumulate, zip_longest
 from typing import Any
 
 from aebench.evaluation.uncertainty import interval, of_accuracy
+from aebench.records.record import scalars
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import MEASURES, Configuration, measured
 from aebench.report.findings import Findings
@@ -15,6 +16,7 @@ from aebench.report.results import Columns, Result
 from aebench.report.texts import whole
 
 SHOWN = ("accuracy", "mse")  # for DVC
+BUILDING = ("train_seconds", "add_seconds", "train_points", "index_bytes")  # of an index
 FORMULA = ("=", "+", "-", "@", "\t")
 
 
@@ -85,6 +87,30 @@ def quality_csv(everything: Iterable[Configuration]) -> bytes:
         rows += [{"run": name} | figures for name in one.names if one.ok]
     columns = [f"{column}{end}" for column in SHOWN for end in ("", "_low", "_high")]
     return written(["run", *columns], rows)
+
+
+def search_csv(results: Iterable[Result]) -> bytes | None:
+    """A row per run, index and setting, `exact` among them; None where no index was tried."""
+    rows: list[Columns] = []
+    for result in results:
+        for name, record in result.indexes.items():
+            place = {"run": result.run, "seed": result.seed, "name": name}
+            place |= {"index": record.plan.index, "k": record.plan.k, "status": record.status}
+            figures = scalars(record.timing) | {
+                "queries": record.queries,
+                "single_queries": record.single_queries,
+                "machine": record.provenance.machine,
+            }
+            building = {key: getattr(record, key) for key in BUILDING}
+            exact = {"index": "exact", "index_bytes": record.bank_bytes}
+            known = [(one, building) for one in record.searched]
+            known += [(record.exact, exact)] if record.exact else []
+            for found, own in known:
+                words = " ".join(f"{key}={value}" for key, value in found.setting.items())
+                rows.append(place | {"setting": words} | scalars(found) | figures | own)
+            rows += [] if known else [place | figures]
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return written([*columns], rows) if rows else None
 
 
 def headline(found: Findings) -> dict[str, float | None]:

@@ -74,6 +74,6 @@ def write(workspace: Workspace, results: "Results", outs: Outs) -> None:
     # DVC expects the folder, which is empty where there is nothing to draw.
     figures = workspace.reports / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for old in figures.glob("*.png"):
-        if f"figures/{old.name}" not in contents:
+    for old in [*figures.glob("*.png"), *(workspace.reports / "plots").glob("search.csv")]:
+        if f"{old.parent.name}/{old.name}" not in contents:
             outs.remove(old)
