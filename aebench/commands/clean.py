@@ -3,9 +3,9 @@
 What counts as referred to: the workspace as it is now, every commit of every branch, tag, stash,
 worktree and remote that git has here, every experiment, also queued. What does not is
 
-- in runs/ and results/ the files that stages have written for runs and seeds that params.yaml no
-  longer has. They are checkouts: where a commit or experiment has the same content, DVC's cache
-  gives it back, and the table says so. Else the one that is listed is the last;
+- in runs/ and results/ the files that stages have written for runs, seeds and indexes that
+  params.yaml no longer has. They are checkouts: where a commit or experiment has the same content,
+  DVC's cache gives it back, and the table says so. Else the one that is listed is the last;
 - in DVC's cache the objects, and what its run-cache says of results that are no longer there.
   DVC tries the newest result of the same settings alone: one whose files are gone would hide an
   older one that is whole;
@@ -46,7 +46,7 @@ from aebench.holder import check_not_held, in_rwlock
 from aebench.mending import is_whole, md5
 from aebench.outs import OLD
 from aebench.params import read_params
-from aebench.workspace import Workspace
+from aebench.workspace import INDEX, Workspace
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -270,15 +270,23 @@ def of_removed_runs(
         for path in files_below(workspace.root / top):
             run, *folders, name = path.relative_to(workspace.root / top).parts
             numbered = bool(folders) and folders[0].isdigit()
+            known, whose = f"{top}/{name}" in names, run
             if (run, *folders[:1]) in kept or (run in runs and not numbered):
-                continue
-            if numbered and len(folders) == 1 and f"{top}/{name}" in names:
-                (again if is_held(path, repo, used) else last)[run].append(path)
+                if known or not is_index(name):
+                    continue
+                whose = f"{name.removesuffix('.json')} of {run}"
+            if numbered and len(folders) == 1 and (known or is_index(name)):
+                (again if is_held(path, repo, used) else last)[whose].append(path)
             elif not name.endswith(".part"):
                 own.append(path)
     rows = [(run, "a commit has the same", again[run]) for run in sorted(again)]
     rows += [(run, "nothing else has them", last[run]) for run in sorted(last)]
     return [Leftover(f"{run}, not in params.yaml", note, files) for run, note, files in rows], own
+
+
+def is_index(name: str) -> bool:
+    """Whether a file is what `index` writes, be it of an index that params.yaml has or had."""
+    return name.startswith(INDEX) and name.endswith(".json")
 
 
 def files_below(folder: Path) -> Iterator[Path]:
