@@ -10,7 +10,7 @@ from aebench.records.plan import DataPlan, ReportPlan, Sources, TrainPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
-from aebench.workspace import Workspace
+from aebench.workspace import PER_RUN, Workspace
 
 
 def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
@@ -60,7 +60,7 @@ def in_words(seconds: float | None) -> str:
 
 
 def results_of(
-    workspace: Workspace, run: str, seed: int, stages: Iterable[str]
+    workspace: Workspace, run: str, seed: int, stages: Iterable[str] = PER_RUN
 ) -> dict[str, Result]:
     """Stage -> its result, of those that can be read."""
     found: dict[str, Result] = {}
