@@ -532,9 +532,15 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "PSNR_CAP = 99.0",
         {"encode", "report"},
     ),
-    "the vote": ("evaluation/vote.py", "np.argmax(votes", "np.argmin(votes", {"knn"}),
-    "candidates of the search": ("evaluation/search.py", "EXTRA = 16", "EXTRA = 0", {"knn"}),
-    "equal codes": ("evaluation/distinct.py", "block += 0.0", "block += 1.0", {"knn"}),
+    "the vote": ("evaluation/vote.py", "np.argmax(votes", "np.argmin(votes", {"index", "knn"}),
+    "candidates of the search": (
+        "evaluation/search.py",
+        "EXTRA = 16",
+        "EXTRA = 0",
+        {"index", "knn"},
+    ),
+    "equal codes": ("evaluation/distinct.py", "block += 0.0", "block += 1.0", {"index", "knn"}),
+    "recall that is enough": ("evaluation/approximate.py", "= 0.999", "= 0.99", {"index"}),
     "directions dropped": (
         "evaluation/latent_space.py",
         "NEGLIGIBLE = 1e-6",
