@@ -138,8 +138,7 @@ class Job(Generic[P]):
         return self.array(f"{split}_labels", "int64", (self.count(split),))
 
     def codes(self, split: str, run: str, seed: int, encode: EncodeRecord) -> "np.ndarray":
-        """Those that `encode` tells of, mapped: float32 (N, d), or (0, d) where they are the pixels.
-        """
+        """Those of `encode`, mapped: float32 (N, d), or (0, d) where they are the pixels."""
         assert encode.sizes  # of what did not fail
         path = self.workspace.run_path(run, seed, f"{split}_codes.npy")
         found = self.inputs.array(path, encode.file_hash(path.name), FIX, mapped=True)

@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aebench.errors import Failure, first_line, is_machine_failure
+from aebench.evaluation.blocks import steps
 from aebench.evaluation.search import known_kernels, pair_distances, search, squared_distances
 from aebench.evaluation.vote import vote
 from aebench.records.index import Searched
@@ -93,7 +94,7 @@ class Trial:
         self.furthest = np.concatenate(  # exact squared distance of the k-th: float64 (N_test,)
             [
                 squared_distances(bank[self.neighbours[rows, -1]], queries[rows])
-                for rows in blocks(len(queries), bank.shape[1])
+                for rows in steps(len(queries), bank.shape[1], BLOCK)
             ]
         )
         self.batch = spread(queries, max(FEWEST, int(BATCH / bank.size)))
@@ -105,7 +106,7 @@ class Trial:
 
     def searched(self, setting: dict[str, int], ask: Search) -> Searched:
         """What a search finds, and its times."""
-        rows = blocks(len(self.queries), self.queries.shape[1])
+        rows = steps(len(self.queries), self.queries.shape[1], BLOCK)
         found = np.concatenate([ask(as_float32(self.queries[part])) for part in rows])
         every = self.seconds(ask)
         with threadpool_limits(1):
@@ -238,9 +239,3 @@ def spread(codes: np.ndarray, count: int) -> np.ndarray:
 def as_float32(codes: np.ndarray) -> np.ndarray:
     """The same numbers, as FAISS takes them."""
     return np.ascontiguousarray(codes, np.float32)
-
-
-def blocks(rows: int, floats: int) -> list[slice]:
-    """Parts of so many rows that are small enough for float64."""
-    step = max(1, BLOCK // floats)
-    return [slice(start, start + step) for start in range(0, rows, step)]
