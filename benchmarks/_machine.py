@@ -22,9 +22,14 @@ def arguments(description: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def machine() -> dict[str, Any]:
+    """What times depend on."""
+    return {"cpu": cpu_name(), "cores": os.cpu_count()}
+
+
 def show(as_json: bool, tables: dict[str, list[dict[str, Any]]], **facts: Any) -> None:
     """Print tables (title -> rows), or all as one JSON object."""
-    facts = {"cpu": cpu_name(), "cores": os.cpu_count(), **facts}
+    facts = machine() | facts
     if as_json:
         print(json.dumps(facts | tables, indent=1))
         return
