@@ -1,11 +1,10 @@
 """Exact search: the k nearest codes, the same for every backend and at every scale."""
 
 import contextlib
-import importlib
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -332,10 +331,17 @@ def faiss_candidates(
 
 def faiss() -> Any:
     """The library."""
-    if "faiss" in sys.modules:
-        return sys.modules["faiss"]
+    load_faiss()
+    import faiss as found
+
+    return found
+
+
+@cache
+def load_faiss() -> None:
+    """Import it for the first time. ImportError where it cannot be."""
     with known_kernels():
-        return importlib.import_module("faiss")
+        pass
 
 
 @contextlib.contextmanager

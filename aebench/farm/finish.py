@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from aebench.farm.suites import DECLINING, RUNNING, Store, Suite, dvc
 from aebench.workspace import Workspace
 
-EXPECTED = {"plan", "report"}  # what is left to compute
+EXPECTED = {"plan", "report", "index"}  # what is left to compute
 
 
 def finish(workspace: Workspace, suites: list[Suite], store: Store) -> list[str]:
@@ -33,9 +33,9 @@ def unexpected(workspace: Workspace, suite: Suite, said: str) -> Iterator[str]:
     """A line for each stage that DVC ran and had no need to. `said`: its output."""
     of = f"experiment {suite.name}: " if suite.name else ""
     for stage in RUNNING.findall(said):
-        if stage in EXPECTED:
-            continue
         name, _, of_run = stage.partition("@")
+        if name in EXPECTED:
+            continue
         run = of_run.rpartition("-")[0]
         path = f"{run}/{name}.json" if run else "data.json"
         then, now = suite.copy.plan / path, workspace.plan / path
