@@ -15,6 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, SMALL, Workspace, make
+from distributed import Client
+
+from aebench.errors import AebenchError
+from aebench.farm import clusters, dispatch, suites
+from aebench.farm.snapshot import Snapshot
 
 # While the file of its option is there, its training waits; who trains says so in FILE.begun.
 WAITING = """\
@@ -296,6 +301,32 @@ def text_of(path):
     return path.read_text() if path.exists() else ""
 
 
+def test_a_scheduler_without_workers_and_its_end(light, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "scheduler.json"
+    scheduler = [*DASK, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    chain = suites.Chain("", "one", 0, ("train", "encode", "knn"), "chain-one", "chain-training")
+    suite = suites.Suite("", None, Snapshot("head", "tree", "", (), b""), [chain])
+    monkeypatch.setattr(dispatch, "PATIENCE", 0)
+    said = dispatch.Dispatch.say
+    with started([*scheduler, "--scheduler-file", file], light) as process:
+        until(file.exists, "a scheduler")
+        address = json.loads(file.read_text())["address"]
+        clusters.quiet()
+        with Client(address, timeout=2) as client:
+            found = dispatch.Dispatch(
+                client, [suite], suites.Store("cache"), "", {"python": "3"}, None, False, {}
+            )
+
+            def say(self, line):
+                said(self, line)
+                process.kill()
+
+            monkeypatch.setattr(dispatch.Dispatch, "say", say)
+            with pytest.raises(AebenchError, match=f"^{address}: the scheduler has gone"):
+                found.run()
+    assert capsys.readouterr().out == f"no worker: waiting for one at {address}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -311,6 +342,13 @@ def test_what_is_refused(light, arguments, words, monkeypatch):
     monkeypatch.setattr("aebench.farm.clusters.WAIT", 1)
     done = light.run("aebench", "farm", *arguments, ok=False)
     assert words in done.stderr and done.stdout == ""
+
+
+def test_what_a_workspace_lacks(light):
+    shutil.rmtree(light / ".dvc")
+    assert "no DVC repository; `aebench init`" in light.run("aebench", "farm", ok=False).stderr
+    shutil.rmtree(light / ".git")
+    assert "not a git repository" in light.run("aebench", "farm", ok=False).stderr
 
 
 @pytest.mark.parametrize(

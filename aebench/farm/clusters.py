@@ -91,7 +91,8 @@ def jobs(
         if number[0] == number[1]:
             cluster.scale(jobs=number[0])
         else:
-            cluster.adapt(minimum_jobs=number[0], maximum_jobs=number[1])
+            low, high = number
+            cluster.adapt(Adaptive=by_chains(), minimum_jobs=low, maximum_jobs=high)
         yield client
 
 
@@ -111,9 +112,26 @@ def read(file: Path, kind: str) -> dict[str, Any]:
 
 
 def quiet() -> None:
-    """Let Dask say errors alone, also in the processes that it starts."""
+    """Let Dask say nothing, also in the processes that it starts: what matters the farm says."""
     from dask import config
 
-    config.set({"logging": {"distributed": "error", "distributed.worker": "error"}})
-    for name in ("distributed", "tornado"):
+    names = "distributed", "distributed.client", "distributed.worker", "tornado"
+    config.set({"logging": dict.fromkeys(names, "critical")})
+    for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def by_chains() -> Any:
+    """How many workers `adapt` asks for: as there are chains."""
+    from distributed.deploy.adaptive import Adaptive
+
+    class ByChains(Adaptive):
+        """Dask's own count is of tasks by their seconds and the threads of workers."""
+
+        async def target(self) -> int:
+            """At least one: chains are sent when the first is there."""
+            cluster: Any = self.cluster
+            tasks = cluster.scheduler.tasks.values()
+            return max(1, sum(task.state not in ("memory", "erred") for task in tasks))
+
+    return ByChains

@@ -1,16 +1,19 @@
 """Send chains to Dask's workers, and tell how they come on."""
 
 import contextlib
+import math
 import os
 import queue
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from distributed import fire_and_forget
+from distributed import Future, fire_and_forget
+from distributed.client import ClosedClientError
 from tqdm import tqdm
 
 from aebench.errors import AebenchError, first_line
@@ -20,11 +23,12 @@ from aebench.staleness import in_words
 from aebench.workspace import sha256
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 # Of the environment these alone go to workers: by them libraries choose their kernels.
 SENT = "CUBLAS_WORKSPACE_CONFIG", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_CORETYPE"
 RETRIES = 2  # of a chain whose machine failed
+PATIENCE = 15  # seconds without a worker that may compute, before that is said
 
 
 @dataclass
@@ -84,29 +88,52 @@ class Dispatch:
         self.taken: list[float] = []  # seconds of the chains that have ended
         self.failed: list[str] = []
         self.interrupts = self.answered = 0  # by Ctrl-C
+        self.served = time.monotonic()  # when there was a worker at last; inf: told that none is
         self.events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def run(self) -> None:
         """All of them; Ctrl-C once lets those end that have begun, twice stops these, too.
 
-        KeyboardInterrupt after that. AebenchError if a chain failed or no worker is fit.
+        KeyboardInterrupt after that. AebenchError if a chain failed, no worker is fit, or the
+        scheduler has gone.
         """
         cloudpickle.register_pickle_by_value(sent)
         before = signal.signal(signal.SIGINT, self.interrupted)
-        self.client.subscribe_topic(self.request.name, self.heard)
+        address = self.client.scheduler.address  # type: ignore[union-attr]
         try:
+            self.client.subscribe_topic(self.request.name, self.heard)
             with tqdm(total=len(self.tasks), unit="chain", disable=None) as self.bar:
-                self.client.register_plugin(sent.Fitness(self.request))
+                self.register()
                 while self.left():
                     self.step()
+            self.client.unregister_worker_plugin(self.request.name)
+            self.client.unsubscribe_topic(self.request.name)
+        except (OSError, ClosedClientError) as error:
+            raise AebenchError(
+                f"{address}: the scheduler has gone ({first_line(error)}); what was computed is "
+                "kept: start it, and run `aebench farm` again"
+            ) from None
         finally:
             signal.signal(signal.SIGINT, before)
-            self.client.unsubscribe_topic(self.request.name)
         if self.interrupts:
             raise KeyboardInterrupt
         if self.failed:
             again = "what was computed is kept: run `aebench farm` again for the rest"
             raise AebenchError("\n".join([*self.failed, again]))
+
+    def register(self) -> None:
+        """Let workers look whether they are fit, those too that come later."""
+        try:
+            self.client.register_plugin(sent.Fitness(self.request))
+        except (OSError, ClosedClientError):
+            raise
+        except Exception as error:  # whatever a worker says that cannot read it
+            python = self.request.versions["python"]
+            raise AebenchError(
+                f"a worker cannot read what it is sent ({type(error).__name__}: "
+                f"{first_line(error)}); allowed: Python {python} and the Dask of this environment "
+                "on each: end that worker, and run `aebench farm` again"
+            ) from None
 
     def left(self) -> list[Task]:
         """Those that have not ended."""
@@ -116,12 +143,14 @@ class Dispatch:
         """Take in what has happened, or wait a moment for it."""
         with contextlib.suppress(queue.Empty):
             self.events.get(timeout=0.5)()
+        live = self.live()
         if self.answered < self.interrupts:
             self.answered = self.interrupts
             self.let_go()
-        elif self.workers and not any(self.workers.values()) and self.all_answered():
+        elif self.workers and not any(self.workers.values()) and live <= self.workers.keys():
             self.cancel(self.left())
             raise AebenchError("no worker is fit, see above; nothing was computed")
+        self.look_for_workers(live)
         self.bar.set_description_str(self.in_words(), refresh=False)
         self.bar.refresh()
 
@@ -130,9 +159,14 @@ class Dispatch:
         found: Any = self.client.nthreads()
         return set(found)
 
-    def all_answered(self) -> bool:
-        """Whether each worker has said whether it is fit."""
-        return self.live() <= self.workers.keys()
+    def look_for_workers(self, live: set[str]) -> None:
+        """Say that it waits, where there has been none for a while that is fit, or may be."""
+        if any(self.workers.get(worker, True) for worker in live):
+            self.served = time.monotonic()
+        elif time.monotonic() > self.served + PATIENCE:
+            self.served = math.inf
+            scheduler = self.client.scheduler
+            self.say(f"no worker: waiting for one at {scheduler and scheduler.address}")
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """All at once: workers go on if this process ends."""
@@ -184,6 +218,10 @@ class Dispatch:
         if not others and not self.interrupts:
             waiting = [task for task in self.left() if not task.state or task.address not in live]
             self.cancel(waiting)
+            # A farm that was killed may have sent them for what no worker offers any more.
+            keys = [task.chain.key for task in waiting]
+            over: Any = self.client.run_on_scheduler(sent.left_over, keys)
+            self.client.cancel([Future(key, self.client) for key in over], force=True)
             self.submit(waiting)
 
     def heard(self, event: tuple[float, dict[str, Any]]) -> None:
@@ -219,7 +257,7 @@ class Dispatch:
             self.say(words)
         else:
             self.taken.append(found["seconds"])
-            what = ", ".join(found["ran"]) or "all was there"
+            what = ", ".join(found["ran"] + found["failed"]) or "all was there"
             self.say(f"{task.chain.name}: {what}: {found['name']}, {found['seconds']:.1f} s")
         self.bar.update()
 
@@ -238,7 +276,7 @@ class Dispatch:
             self.say(f"Ctrl-C: no new chains; {number} end first (Ctrl-C again stops them)")
         self.cancel(tasks)
         if self.interrupts > 1:
-            self.client.run(sent.stop)
+            self.client.run(sent.stop, self.request.name)
         for task in tasks:
             task.ended = True
 

@@ -20,7 +20,7 @@ def finish(workspace: Workspace, suites: list[Suite], store: Store) -> list[str]
         forget(suite)
         dvc(suite.copy, "repro", "-k", "--pull", env={DECLINING: "1"}, ok=False)
     print("dvc repro ...", flush=True)
-    remarks = list(unexpected(workspace, suites[0], dvc(workspace, "repro")))
+    remarks = list(unexpected(workspace, suites[0], dvc(workspace, "repro", told=True)))
     if suites[1:]:
         print("dvc exp run --run-all ...", flush=True)
         dvc(workspace, "exp", "run", "--run-all")

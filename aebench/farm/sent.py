@@ -48,17 +48,16 @@ class Order:
 class Fitness(WorkerPlugin):
     """Lets a worker have chains if it would compute what the plan says: each, also later ones."""
 
-    name = "aebench"
-
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.name = request.name  # another farm may use the same workers
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask, in the event loop of the worker: the look takes seconds."""
         self.look = asyncio.ensure_future(self.looked(worker))
 
     def teardown(self, worker: Worker) -> None:
-        """The request is replaced by another one, or the worker ends."""
+        """The farm is at its end, or begins anew, or the worker ends."""
         self.look.cancel()
 
     async def looked(self, worker: Worker) -> None:
@@ -122,7 +121,14 @@ def chain(order: Order, request: Request, after: Any = None) -> dict[str, Any]:
     return module.chain(order, request, worker, called(worker))
 
 
-def stop() -> None:
-    """End what the worker computes."""
+def stop(name: str) -> None:
+    """End what the worker computes for the request of that name."""
     if (worker := sys.modules.get("aebench.farm.worker")) is not None:
-        worker.stop()
+        worker.stop(name)
+
+
+def left_over(keys: list[str], dask_scheduler: Any) -> list[str]:
+    """Those that no worker computes, of chains that a farm has sent which was killed."""
+    workers = dask_scheduler.workers.values()
+    computed = {task.key for worker in workers for task in worker.executing}
+    return [key for key in keys if key in dask_scheduler.tasks and key not in computed]

@@ -45,9 +45,7 @@ def taken(workspace: Workspace, weights: list[str], tree: str | None = None) -> 
     `weights`: files in it that runs begin with, by their paths. AebenchError without a commit.
     """
     root = workspace.root.absolute()
-    place = git(root, "rev-parse", "--show-prefix").decode().strip()
-    top = root / git(root, "rev-parse", "--show-cdup").decode().strip()
-    below = dvc_place(root, top)
+    place, top, below = places(root)
     try:
         head = git(top, "rev-parse", "--verify", f"{tree}^1" if tree else "HEAD").decode().strip()
     except AebenchError:
@@ -87,12 +85,20 @@ def taken(workspace: Workspace, weights: list[str], tree: str | None = None) -> 
     return Snapshot(head, found, place, tuple(sorted(forced)), pack)
 
 
-def dvc_place(root: Path, top: Path) -> list[str]:
-    """The folder below git's top that has DVC's files, as a list of one path; empty: the top."""
+def places(root: Path) -> tuple[str, Path, list[str]]:
+    """Where the workspace is below git's top, that top, and where DVC's files are below it.
+
+    The last is a list of one path, or empty: the top. AebenchError where there is no git or DVC.
+    """
+    try:
+        place = git(root, "rev-parse", "--show-prefix").decode().strip()
+    except AebenchError as error:
+        raise AebenchError(f"{error}; `aebench init` makes one, then commit") from None
+    top = root / git(root, "rev-parse", "--show-cdup").decode().strip()
     for folder in (root, *root.parents):
         if (folder / ".dvc").is_dir():
             found = os.path.relpath(folder, top)
-            return [] if found == "." else [found]
+            return place, top, [] if found == "." else [found]
         if folder == top.resolve():
             break
     raise AebenchError(f"{root}: no DVC repository; `aebench init` makes one")

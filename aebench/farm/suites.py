@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aebench.errors import AebenchError
-from aebench.farm.snapshot import Snapshot, laid_out, taken
+from aebench.farm.snapshot import Snapshot, laid_out, places, taken
 from aebench.params import read_params
 from aebench.workspace import PER_RUN, Workspace, data_root, sha256
 
@@ -90,7 +90,11 @@ class Store:
 
 
 def store(workspace: Workspace, remote: str | None) -> Store:
-    """That of the workspace. `remote`: a name that DVC knows, or an address."""
+    """That of the workspace. `remote`: a name that DVC knows, or an address.
+
+    AebenchError for another one, and without git or DVC.
+    """
+    places(workspace.root.absolute())
     cache = os.path.abspath(dvc(workspace, "cache", "dir").strip())
     if remote is None:
         return Store(cache)
@@ -157,7 +161,7 @@ def suite(workspace: Workspace, name: str, commit: str | None, folder: Path, sto
     """Its stale chains. `commit`: of an experiment."""
     params, _ = read_params(workspace)
     weights = [run.weights for run in params.runs.values() if run.weights] if params else []
-    copy = laid_out(taken(workspace, weights, commit), folder / (name or "workspace"))
+    copy = laid_out(taken(workspace, weights, commit), folder / f"suite-{name}")
     local = workspace.root / ".dvc" / "config.local"  # where passwords for remotes are
     if local.is_file():
         shutil.copy(local, copy.root / ".dvc" / "config.local")
@@ -190,9 +194,16 @@ def suite(workspace: Workspace, name: str, commit: str | None, folder: Path, sto
 
 
 def dvc(
-    workspace: Workspace, *arguments: str, env: Mapping[str, str] | None = None, ok: bool = True
+    workspace: Workspace,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    ok: bool = True,
+    told: bool = False,
 ) -> str:
-    """What `dvc` prints. AebenchError where it fails, unless it may (`ok` False)."""
+    """What `dvc` prints. AebenchError where it fails, unless it may (`ok` False).
+
+    `told`: say what aebench warns of.
+    """
     done = subprocess.run(
         ["dvc", *arguments],
         cwd=workspace.root,
@@ -204,6 +215,9 @@ def dvc(
     )
     if done.returncode and ok:
         raise AebenchError(fault(done.stderr) or f"dvc {arguments[0]} ended with {done.returncode}")
+    for line in done.stderr.splitlines() if told else ():
+        if line.startswith("aebench: "):
+            print(line, file=sys.stderr)
     return done.stdout + done.stderr if not ok else done.stdout
 
 

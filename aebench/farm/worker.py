@@ -16,12 +16,14 @@ from aebench.farm.suites import Store, environment, fault
 from aebench.workspace import Workspace
 
 RUNNING = re.compile(r"^Running stage '(?:.*:)?([^':]+)':")
+# What `aebench train` says of a model that failed.
+FAILED = re.compile(r"^aebench: train .*?: (failed: .*)")
 # What Dask's nanny sets to 1 for its worker: the threads of a chain are OMP_NUM_THREADS alone.
 ONE = "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"
 
 busy = threading.Lock()  # a worker computes one chain at a time
-commands: set[subprocess.Popen[str]] = set()
-stopped = threading.Event()
+commands: dict[subprocess.Popen[str], str] = {}  # -> the request's name
+stopped: set[str] = set()  # requests, by name
 
 
 class Stopped(Exception):
@@ -33,7 +35,7 @@ def unfit(request: Any, folder: Path) -> list[str]:
 
     request: a `sent.Request`; it makes the copies of its snapshots in the folder.
     """
-    stopped.clear()
+    stopped.discard(request.name)
     if request.token and not Path(request.token).is_file():
         cache = Path(request.token).parent
         return [f"{cache}: DVC's cache is not seen from here; share that folder, or give --remote"]
@@ -71,7 +73,7 @@ def other_code(copy: Workspace) -> list[str]:
 
 
 def chain(order: Any, request: Any, worker: Any, name: str) -> dict[str, Any]:
-    """Compute a chain: what of it ran, and its seconds. AebenchError where DVC fails.
+    """Compute a chain: what of it ran, why its model failed, its seconds. AebenchError as DVC's.
 
     `order`, `request`: see `sent`; `worker`: Dask's, of that name, which is told how far it is.
     """
@@ -84,13 +86,17 @@ def chain(order: Any, request: Any, worker: Any, name: str) -> dict[str, Any]:
         tell("beginning")
         copy = Workspace(Path(worker.local_directory, order.copy, order.place))
         threads = {"OMP_NUM_THREADS": str(request.threads or worker.state.nthreads)}
-        call = Calls(copy, request.environment | threads | {"AEBENCH_WORKER": name})
+        variables = request.environment | threads | {"AEBENCH_WORKER": name}
+        call = Calls(copy, request.name, variables)
         has_images = (copy.prepared / "meta.json").is_file()
         if given := order.given[has_images:]:
             call("dvc", "pull" if order.remote else "checkout", "-q", *given)
         ran: list[str] = []
+        failed: list[str] = []
 
         def heard(line: str) -> None:
+            if match := FAILED.match(line):
+                failed.append(match[1])
             if match := RUNNING.match(line):
                 ran.append(match[1].partition("@")[0])
                 tell(ran[-1])
@@ -100,20 +106,21 @@ def chain(order: Any, request: Any, worker: Any, name: str) -> dict[str, Any]:
         if order.remote:
             tell("push")
             call("dvc", "push", "-q", "--run-cache", *order.targets)
-        return {"name": name, "ran": ran, "seconds": time.monotonic() - start}
+        seconds = time.monotonic() - start
+        return {"name": name, "ran": ran, "failed": failed[:1], "seconds": seconds}
 
 
 class Calls:
     """Runs commands in a copy, each of which ends with this worker."""
 
-    def __init__(self, copy: Workspace, variables: dict[str, str]) -> None:
-        self.copy = copy
+    def __init__(self, copy: Workspace, request: str, variables: dict[str, str]) -> None:
+        self.copy, self.request = copy, request
         here = {k: v for k, v in environment({}).items() if k not in ONE}
         self.environment = here | variables
 
     def __call__(self, *command: str, heard: Callable[[str], object] = str) -> None:
         """Run it; `heard` gets each line. AebenchError with its own words where it fails."""
-        if stopped.is_set():
+        if self.request in stopped:
             raise Stopped
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "aebench.farm.guarded", *command],
@@ -126,22 +133,23 @@ class Calls:
             text=True,
             errors="replace",
         )
-        commands.add(process)
+        commands[process] = self.request
         lines: list[str] = []
         with process:
             assert process.stdout
             for line in process.stdout:
                 heard(line)
                 lines.append(line)
-        commands.discard(process)
-        if stopped.is_set():
+        del commands[process]
+        if self.request in stopped:
             raise Stopped
         if process.returncode:
             raise AebenchError(fault("".join(lines)) or f"{command[1]} ended without a word")
 
 
-def stop() -> None:
-    """End the command that runs, and begin no other one."""
-    stopped.set()
-    for process in list(commands):
-        process.terminate()
+def stop(request: str) -> None:
+    """End the command that runs for the request of that name, and begin no other one."""
+    stopped.add(request)
+    for process, name in list(commands.items()):
+        if name == request:
+            process.terminate()
