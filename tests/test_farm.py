@@ -344,6 +344,18 @@ def test_what_is_refused(light, arguments, words, monkeypatch):
     assert words in done.stderr and done.stdout == ""
 
 
+def test_what_dvc_would_trip_over_is_removed(tmp_path):
+    runs = tmp_path / "runs"
+    whole, left, begun = runs / "ab" / "whole", runs / "ab" / "left", runs / "cd" / "begun"
+    for folder in (whole, left, begun):
+        folder.mkdir(parents=True)
+    (whole / "entry").touch()
+    for folder in (whole, left):
+        os.utime(folder, (0, 0))
+    suites.sweep(str(tmp_path))
+    assert [folder.exists() for folder in (whole, left, begun)] == [True, False, True]
+
+
 def test_what_a_workspace_lacks(light):
     shutil.rmtree(light / ".dvc")
     assert "no DVC repository; `aebench init`" in light.run("aebench", "farm", ok=False).stderr

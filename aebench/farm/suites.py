@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,21 @@ def copies(workspace: Workspace) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def sweep(cache: str) -> None:
+    """Remove the empty folders of DVC's run-cache, of which it says: join() argument must be str.
+
+    They are left where DVC is killed while it writes an entry, or where another one reads this: it
+    takes it for damaged and removes it. A folder that is being written is empty for microseconds.
+    """
+    for folder in Path(cache, "runs").glob("*/*"):
+        with contextlib.suppress(OSError):  # not empty, or another has removed it
+            if time.time() - folder.stat().st_mtime > 2:
+                folder.rmdir()
+
+
 def found(workspace: Workspace, folder: Path, store: Store) -> list[Suite]:
     """The workspace and its queued experiments. AebenchError as of `aebench plan` and `prepare`."""
+    sweep(store.cache)
     suites = [suite(workspace, "", None, folder, store)]
     for name, commit in queued(workspace):
         try:

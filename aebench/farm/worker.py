@@ -12,7 +12,7 @@ from typing import Any
 
 from aebench.errors import AebenchError
 from aebench.farm.snapshot import Snapshot, laid_out
-from aebench.farm.suites import Store, environment, fault
+from aebench.farm.suites import Store, environment, fault, sweep
 from aebench.workspace import Workspace
 
 RUNNING = re.compile(r"^Running stage '(?:.*:)?([^':]+)':")
@@ -91,6 +91,8 @@ def chain(order: Any, request: Any, worker: Any, name: str) -> dict[str, Any]:
         has_images = (copy.prepared / "meta.json").is_file()
         if given := order.given[has_images:]:
             call("dvc", "pull" if order.remote else "checkout", "-q", *given)
+        if not order.remote:
+            sweep(request.store["cache"])
         ran: list[str] = []
         failed: list[str] = []
 
