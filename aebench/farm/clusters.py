@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,10 @@ def local(workers: int | None, threads: int | None, folder: Path) -> Iterator["C
 
     quiet()
     number = workers or max(1, (os.cpu_count() or 1) // (threads or 1))
-    with (
-        LocalCluster(
+    # A terminal's Ctrl-C goes to the workers, too, which would end before their chains do.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        cluster = LocalCluster(
             n_workers=number,
             threads_per_worker=1,
             memory_limit=None,  # of Dask's own processes, which hold nothing
@@ -41,9 +44,10 @@ def local(workers: int | None, threads: int | None, folder: Path) -> Iterator["C
             dashboard_address="127.0.0.1:0",
             local_directory=str(folder),
             security=True,  # other users of the machine could run code as this one
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with cluster, Client(cluster) as client:
         yield client
 
 

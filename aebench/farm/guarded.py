@@ -4,6 +4,7 @@ python -m aebench.farm.guarded dvc repro ...
 """
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ from aebench import children
 def main() -> int:
     """The exit status of the command."""
     command = sys.argv[1:]
+    # Workers of this machine ignore it, and hand that on: the guardian ends a stage by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform != "linux":
         return subprocess.call(command)
     guardian = children.forked(
