@@ -143,7 +143,9 @@ def test_readme_figures_are_those_of_the_committed_report():
     assert table and table[1].strip() in report
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/report.md", "docs/plugins.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/report.md", "docs/plugins.md", "docs/scale.md"]
+)
 def test_links_of_the_pages_lead_to_files(page):
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
     assert links, page
@@ -157,3 +159,7 @@ def test_the_package_alone_imports_nothing_before_a_command_can_hear_ctrl_c():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['aebench', 'aebench.__main__']\n"
+
+
+def test_scale_is_a_page_of_at_most_100_lines():
+    assert len((ROOT / "docs/scale.md").read_text().splitlines()) <= 100
