@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,9 @@ QUEUES = {
     "htcondor": "HTCondorCluster",
 }
 WAIT = 10  # seconds for a scheduler to answer
+# What a worker runs first, also one that Dask starts for one that was killed: a terminal's Ctrl-C
+# goes to it, too, which would end before its chain does.
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 @contextlib.contextmanager
@@ -33,10 +35,8 @@ def local(workers: int | None, threads: int | None, folder: Path) -> Iterator["C
 
     quiet()
     number = workers or max(1, (os.cpu_count() or 1) // (threads or 1))
-    # A terminal's Ctrl-C goes to the workers, too, which would end before their chains do.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        cluster = LocalCluster(
+    with (
+        LocalCluster(
             n_workers=number,
             threads_per_worker=1,
             memory_limit=None,  # of Dask's own processes, which hold nothing
@@ -44,10 +44,10 @@ def local(workers: int | None, threads: int | None, folder: Path) -> Iterator["C
             dashboard_address="127.0.0.1:0",
             local_directory=str(folder),
             security=True,  # other users of the machine could run code as this one
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with cluster, Client(cluster) as client:
+            preload=[DEAF],
+        ) as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 

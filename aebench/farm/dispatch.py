@@ -208,14 +208,14 @@ class Dispatch:
         self.client.cancel(futures, force=True)
 
     def fit(self, address: str) -> None:
-        """A worker is. Chains that wait are sent anew if it is the only one.
+        """A worker is. Chains that wait, or whose worker is lost, are sent anew if it is alone.
 
         Dask looks for a worker when one comes, and not when one offers what a chain needs.
         """
         live = self.live()
         others = [one for one, fit in self.workers.items() if fit and one in live - {address}]
         self.workers[address] = True
-        if not others and not self.interrupts:
+        if not others:
             waiting = [task for task in self.left() if not task.state or task.address not in live]
             self.cancel(waiting)
             # A farm that was killed may have sent them for what no worker offers any more.
