@@ -44,6 +44,7 @@ def local(workers: int | None, threads: int | None, folder: Path) -> Iterator["C
             dashboard_address="127.0.0.1:0",
             local_directory=str(folder),
             security=True,  # other users of the machine could run code as this one
+            silence_logs=logging.CRITICAL,
             preload=[DEAF],
         ) as cluster,
         Client(cluster) as client,
