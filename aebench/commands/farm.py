@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aebench.errors import AebenchError
+from aebench.farm.clusters import QUEUES
 from aebench.staleness import estimate, results_of
 from aebench.workspace import Workspace
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 # Ctrl-C lets chains end that have begun: nobody must end this process a second after it.
 ENDS_ITSELF = True
-QUEUES = "slurm", "pbs", "sge", "lsf", "htcondor"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,12 +1,12 @@
 """Say in which runs' plans the code is another than here: python -m aebench.farm.fitness."""
 
 from aebench.errors import AebenchError
-from aebench.job import Job
+from aebench.job import STAGE_OF, Job
 from aebench.outs import Outs
-from aebench.records.plan import EncodePlan, KnnPlan, ReportPlan, TrainPlan
-from aebench.workspace import Workspace
+from aebench.records.plan import ReportPlan
+from aebench.workspace import PER_RUN, Workspace
 
-KINDS = {"train": TrainPlan, "encode": EncodePlan, "knn": KnnPlan}
+KINDS = {stage: kind for kind, stage in STAGE_OF.items() if stage in PER_RUN}
 
 
 def other_code(workspace: Workspace) -> list[str]:

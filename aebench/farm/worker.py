@@ -12,10 +12,9 @@ from typing import Any
 
 from aebench.errors import AebenchError
 from aebench.farm.snapshot import Snapshot, laid_out
-from aebench.farm.suites import Store, environment, fault, sweep
+from aebench.farm.suites import RUNNING, Store, environment, fault, sweep
 from aebench.workspace import Workspace
 
-RUNNING = re.compile(r"^Running stage '(?:.*:)?([^':]+)':")
 # What `aebench train` says of a model that failed.
 FAILED = re.compile(r"^aebench: train .*?: (failed: .*)")
 # What Dask's nanny sets to 1 for its worker: the threads of a chain are OMP_NUM_THREADS alone.
