@@ -19,7 +19,7 @@ from aebench.holder import check_not_held
 from aebench.inputs import DAMAGED, FIX, Inputs
 from aebench.memory import state
 from aebench.outs import Outs
-from aebench.plugins import EXECUTED, Plugin, find_plugin
+from aebench.plugins import EXECUTED, Model, Plugin, find_plugin, load_model
 from aebench.records.chain import RECORDS
 from aebench.records.encode import EncodeRecord
 from aebench.records.plan import (
@@ -27,10 +27,12 @@ from aebench.records.plan import (
     EncodePlan,
     IndexPlan,
     KnnPlan,
+    ModelPlan,
     ReportPlan,
     TrainPlan,
 )
 from aebench.records.prepare import DataRecord, Prepared
+from aebench.weights_file import check_weights_file
 from aebench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -160,6 +162,23 @@ class Job(Generic[P]):
             raise Damaged(path, words, FIX)
         return found
 
+    def checkpoint(self) -> Path | None:
+        """The file that training begins with, if there is one. AebenchError for another content."""
+        assert isinstance(self.plan, TrainPlan)
+        weights = self.plan.weights
+        if weights is None:
+            return None
+        path = check_weights_file(self.workspace, weights)
+        self.inputs.check(path, weights.hash, "run `dvc repro` again")
+        return path
+
+    def model(self) -> Model:
+        """That of the plan, imported: see `loaded`."""
+        assert isinstance(self.plan, ModelPlan)
+        found = load_model(self.workspace, self.plan.plugin, self.plan.model)
+        self.loaded()
+        return found
+
     def loaded(self) -> None:
         """To be called after the plug-in's import: AebenchError if it was of other code.
 
@@ -272,8 +291,7 @@ def working(
     """The stage of that kind of plan, from the reading of the plan to the writing of its outs.
 
     with working(workspace, TrainPlan, "cnn", 0) as job:
-        model = load_model(workspace, job.plan.plugin, job.plan.model)
-        job.loaded()
+        model = job.model()
         job.outs.write(path, content)
 
     The outs are written at the end, if plan, code and inputs are still those of the start; else

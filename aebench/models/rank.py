@@ -24,11 +24,9 @@ from aebench.errors import (
 )
 from aebench.job import Job
 from aebench.outs import Outs
-from aebench.plugins import load_model
 from aebench.records.plan import TrainPlan
 from aebench.schema import Recipe
 from aebench.timing import BESIDE
-from aebench.weights_file import check_weights_file
 from aebench.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -92,13 +90,9 @@ def trained_here(run: str, seed: int, folder: Path | None) -> "Trained":
     job.check_code()
     meta = job.prepared()
     images, labels = (torch.from_numpy(read("train")) for read in (job.images, job.labels))
-    checkpoint = None
-    if plan.weights:
-        checkpoint = check_weights_file(workspace, plan.weights)
-        job.inputs.check(checkpoint, plan.weights.hash, "run `dvc repro` again")
+    checkpoint = job.checkpoint()
     keep_freed_memory()
-    model = load_model(workspace, plan.plugin, plan.model)
-    job.loaded()
+    model = job.model()
     check_agreed(group, [plan_hash, meta.data_hash, torch.__version__, torch.get_num_threads()])
     beside(group)
     resume = Resume(workspace, plan_hash, meta.data_hash, seed, model.plugin.sources()[0])

@@ -119,12 +119,10 @@ def computed(job: "Job[EncodePlan]", run: str, seed: int, meta: "Prepared") -> d
     from aebench.evaluation.discrete import code_bits
     from aebench.models.encoding import decoding, encoded
     from aebench.models.weights import read_weights
-    from aebench.plugins import load_model
     from aebench.timing import facts
 
     workspace, plan, outs = job.workspace, job.plan, job.outs
-    model = load_model(workspace, plan.plugin, plan.model)
-    job.loaded()
+    model = job.model()
     stored = read_weights(workspace.run_path(run, seed, "weights.safetensors"))
     images = {split: torch.from_numpy(job.images(split)) for split in SPLITS}
     paths = out_paths(workspace, run, seed)

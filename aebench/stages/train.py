@@ -52,23 +52,17 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     from aebench.models.process import gpu_name, keep_freed_memory
     from aebench.models.resume import Resume
     from aebench.models.torchrun import threads_of_each, trained_together
-    from aebench.plugins import load_model
     from aebench.provenance import Clock
     from aebench.records.train import BASELINES, TrainRecord
     from aebench.schema import Recipe
-    from aebench.weights_file import check_weights_file
 
     workspace, plan, outs = job.workspace, job.plan, job.outs
     clock = Clock(workspace)
     meta = job.prepared()
     images, labels = (torch.from_numpy(read("train")) for read in (job.images, job.labels))
-    checkpoint = None
-    if plan.weights:
-        checkpoint = check_weights_file(workspace, plan.weights)
-        job.inputs.check(checkpoint, plan.weights.hash, "run `dvc repro` again")
+    checkpoint = job.checkpoint()
     keep_freed_memory()
-    model = load_model(workspace, plan.plugin, plan.model)
-    job.loaded()
+    model = job.model()
     known = model.baseline if model.baseline in BASELINES else None
     found: dict[str, Any] = {"baseline": known}
     resume = Resume(workspace, job.plan_hash, meta.data_hash, seed, model.plugin.sources()[0])
