@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from aebench.errors import Failure, first_line, is_machine_failure
 from aebench.evaluation.blocks import steps
-from aebench.evaluation.search import known_kernels, pair_distances, search, squared_distances
+from aebench.evaluation.search import load_faiss, pair_distances, search, squared_distances
 from aebench.evaluation.vote import vote
 from aebench.records.index import Searched
 from aebench.timing import Stopwatch, Usage, facts
@@ -47,10 +47,9 @@ def measured(
     the same float32 codes, with all their duplicates, and search by L2. Memory: the index, or the
     bank as float32 where that is more, and 1 GB. Failure: what FAISS refuses.
     """
-    with known_kernels():
-        import faiss
+    load_faiss()
+    import faiss
 
-    faiss.cvar.distance_compute_blas_threshold = 20  # as in the exact search of `knn`
     trial = Trial(bank, labels, queries, truth, k)
     exact = trial.searched({}, exact_search(as_float32(bank), k))
     try:

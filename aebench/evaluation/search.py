@@ -323,9 +323,6 @@ def faiss_candidates(
     bank: np.ndarray, queries: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances and indices (N_queries, number) through FAISS, exact up to float32."""
-    # Matrix products from 20 queries on, as FAISS did until it counted queries x floats: 10,000
-    # queries of 10 floats take 0.7 s instead of 1.6.
-    faiss().cvar.distance_compute_blas_threshold = 20
     return faiss().knn(queries, bank, number)
 
 
@@ -341,7 +338,10 @@ def faiss() -> Any:
 def load_faiss() -> None:
     """Import it for the first time. ImportError where it cannot be."""
     with known_kernels():
-        import faiss  # noqa: F401
+        import faiss
+    # Matrix products from 20 queries on, as FAISS did until it counted queries x floats: 10,000
+    # queries of 10 floats take 0.7 s instead of 1.6.
+    faiss.cvar.distance_compute_blas_threshold = 20
 
 
 @contextlib.contextmanager

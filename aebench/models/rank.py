@@ -54,10 +54,7 @@ def main(run: str, seed: str, folder: str | None = None) -> int:
 def trained_here(run: str, seed: int, folder: Path | None) -> "Trained":
     """The model, trained together with the other processes."""
     import torch
-    from torch import distributed
 
-    from aebench.models.device import device
-    from aebench.models.group import Group
     from aebench.models.process import keep_freed_memory
     from aebench.models.resume import Resume
     from aebench.models.training import trained
@@ -65,25 +62,8 @@ def trained_here(run: str, seed: int, folder: Path | None) -> "Trained":
     workspace = Workspace()
     plan_file = workspace.plan_path(run, "train")
     plan, plan_hash = TrainPlan.read_with_hash(plan_file, "aebench plan")
-    rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
-    if not isinstance(plan.train, Recipe) or plan.train.processes != size:
-        wanted = plan.train.processes if isinstance(plan.train, Recipe) else 1
-        raise AebenchError(f"{run}: got {size} processes; allowed: {wanted}, as its plan says")
-    if device() == "cuda":
-        own, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if own >= count:
-            raise AebenchError(f"{run}: more processes here than GPUs, {count}; allowed: one each")
-        torch.cuda.set_device(own)
-    alone = folder and os.environ["GROUP_WORLD_SIZE"] == "1"
-    distributed.init_process_group(
-        "nccl" if device() == "cuda" else "gloo",
-        # A file on one machine: no port that others could reach.
-        init_method=f"file://{folder}/store" if alone else "env://",
-        rank=rank,
-        world_size=size,
-        timeout=PATIENCE,
-    )
-    group = Group(rank, size)
+    group = joined(run, plan, folder)
+    assert plan.train  # else it was refused
     job = Job(workspace, plan_file, plan, plan_hash, Outs())
     job.inputs.verified = read_by_stage(folder)
     job.inputs.check(plan_file, plan_hash, "run `dvc repro` again")
@@ -110,12 +90,41 @@ def trained_here(run: str, seed: int, folder: Path | None) -> "Trained":
             group=group,
         )
     finally:
-        if folder and rank == 0 and resume.path:
+        if folder and group.rank == 0 and resume.path:
             found = [str(resume.path), resume.resumed]
             (folder / "resume").write_text(json.dumps(found))
     job.check_code()
     job.inputs.check_unchanged()
     return result
+
+
+def joined(run: str, plan: TrainPlan, folder: Path | None) -> "Group":
+    """The processes, when all are there. AebenchError for another number than the plan's."""
+    import torch
+    from torch import distributed
+
+    from aebench.models.device import device
+    from aebench.models.group import Group
+
+    rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    if not isinstance(plan.train, Recipe) or plan.train.processes != size:
+        wanted = plan.train.processes if isinstance(plan.train, Recipe) else 1
+        raise AebenchError(f"{run}: got {size} processes; allowed: {wanted}, as its plan says")
+    if device() == "cuda":
+        own, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if own >= count:
+            raise AebenchError(f"{run}: more processes here than GPUs, {count}; allowed: one each")
+        torch.cuda.set_device(own)
+    alone = folder and os.environ["GROUP_WORLD_SIZE"] == "1"
+    distributed.init_process_group(
+        "nccl" if device() == "cuda" else "gloo",
+        # A file on one machine: no port that others could reach.
+        init_method=f"file://{folder}/store" if alone else "env://",
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
+    return Group(rank, size)
 
 
 def read_by_stage(folder: Path | None) -> dict[Path, Any]:
