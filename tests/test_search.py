@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_knn import BACKENDS, reference
 
 from aebench.evaluation import distinct as distinct_rows
-from aebench.evaluation import latent_space, search
+from aebench.evaluation import latent_space, search, shared
 from aebench.evaluation.distinct import distinct
 from aebench.evaluation.latent_space import bank_statistics, latent_health, moved, whitened
 from aebench.evaluation.panel import evaluated
@@ -75,6 +75,31 @@ def test_neighbours_are_those_of_float64(kind, backend):
     bank, queries = drawn(kind)
     for k in (1, 10, 50):
         assert (searched(bank, queries, k, backend) == reference(bank, queries, k)).all(), k
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shared_products_find_what_two_searches_find(kind, monkeypatch):
+    monkeypatch.setattr(shared, "FEW", 1)
+    monkeypatch.setattr(shared, "TILE", (16, 100))
+    for bank, queries in (drawn(kind), drawn(kind, bank=12), drawn(kind)[::-1]):
+        centre = bank.mean(axis=0, dtype=np.float64)
+        units = latent_space.Units(bank, False, centre), latent_space.Units(queries, True, centre)
+        for k in (1, 10):
+            found = shared.l2_and_cosine(bank, queries, centre, k, "faiss")
+            assert (found[0] == searched(bank, queries, k, "faiss")).all()
+            assert (found[1] == searched(*units, k, "faiss")).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_many_floats_are_multiplied_once(dtype, monkeypatch):
+    random = np.random.default_rng(0)
+    bank, queries = (random.integers(256, size=(n, 300)).astype(dtype) for n in (BANK, QUERIES))
+    centre = bank.mean(axis=0, dtype=np.float64)
+    units = latent_space.Units(bank, False, centre), latent_space.Units(queries, True, centre)
+    expected = searched(bank, queries, 50, "faiss"), searched(*units, 50, "faiss")
+    monkeypatch.setattr(shared, "search", None)  # which is not asked
+    found = shared.l2_and_cosine(bank, queries, centre, 50, "faiss")
+    assert (found[0] == expected[0]).all() and (found[1] == expected[1]).all()
 
 
 FLOAT = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -31,12 +31,14 @@ def steps(rows: int, floats: int, block: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def in_threads(work: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any]:
-    """Do it for each part: NumPy computes outside the interpreter lock."""
+def in_threads(
+    work: Callable[[Any], Any], parts: Iterable[Any], number: int | None = None
+) -> list[Any]:
+    """Do it for each part: NumPy computes outside the interpreter lock. `number`: of threads."""
     parts = list(parts)
     if len(parts) < 2:  # asking for the number of threads takes milliseconds
         return [work(part) for part in parts]
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(number or threads()) as pool:
         return list(pool.map(work, parts))  # a worker's error is raised here
 
 

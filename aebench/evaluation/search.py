@@ -48,13 +48,20 @@ def nearest(
     number = min(k + EXTRA, len(near))
     frame = Frame.of(near, asked)
     candidates = proposed(near, asked, frame, number, backend)
-    return ranked(near, asked, k, frame, candidates)
+    return ranked(near, asked, k, candidates, frame.rounding)
 
 
 def ranked(
-    near: Distinct, asked: Distinct, k: int, frame: "Frame", candidates: np.ndarray
+    near: Distinct,
+    asked: Distinct,
+    k: int,
+    candidates: np.ndarray,
+    rounding: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `nearest`, from candidates int64 (distinct queries, number)."""
+    """As `nearest`, from candidates int64 (distinct queries, number).
+
+    `rounding`: by how much a row beyond them may be nearer than it seemed, see `Frame.rounding`.
+    """
     neighbours = np.empty((len(asked), k), np.int64)
     distances = np.empty((len(asked), k))
     doubtful = np.zeros(len(asked), bool)
@@ -67,7 +74,7 @@ def ranked(
         distances[rows] = np.take_along_axis(found, ranking, axis=1)
         if candidates.shape[1] < len(near):
             furthest = found.max(axis=1)
-            margin = frame.rounding(codes, furthest)
+            margin = rounding(codes, furthest)
             doubtful[rows] = distances[rows, -1] >= furthest - margin
     if doubtful.any():
         which = np.flatnonzero(doubtful)
@@ -208,9 +215,10 @@ def compared(
         queries = asked.take(which[rows])
         neighbours[rows], distances[rows] = among_all(near, queries, known[rows])
 
-    most = min(COMPARED, math.ceil(len(which) / threads()), max(1, 2 * PRODUCTS // near.floats))
+    number = threads()  # FAISS's BLAS counts by OpenMP, which the limit then limits, too
+    most = min(COMPARED, math.ceil(len(which) / number), max(1, 2 * PRODUCTS // near.floats))
     with threadpool_limits(1, "blas"):
-        in_threads(compare, np.split(order, cuts(along[order], most)))
+        in_threads(compare, np.split(order, cuts(along[order], most)), number)
     return neighbours, distances
 
 
@@ -316,7 +324,10 @@ def kernels() -> list[str]:
 
 def squared_distances(bank: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """float64 squared L2 distances over the last axis, summed in one order for every shape."""
-    return np.square(np.subtract(bank, queries, dtype=np.float64)).sum(axis=-1)
+    # In one array: 170 us instead of 290 for 42 rows of 3,072 float32.
+    difference = bank.astype(np.float64)
+    difference -= queries
+    return np.square(difference, out=difference).sum(axis=-1)
 
 
 def faiss_candidates(
