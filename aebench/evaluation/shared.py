@@ -76,7 +76,7 @@ def proposed(
                     products = queries[rows] @ bank[columns].T
                     tile = Tile(products, rows.start, bank_part.start + columns.start)
                     add = partial(tile.add, heaps, squares[columns], norms[columns])
-                    in_threads(add, steps(*products.shape, BLOCK))
+                    in_threads(add, steps(len(products), products.shape[1], BLOCK))
     return np.concatenate([heap.I for heap in l2]), np.concatenate([heap.I for heap in cosine])
 
 
@@ -92,11 +92,13 @@ class Tile(NamedTuple):
 
         `squares` and `norms` float32 (rows of the bank,): what their codes' lengths are.
         """
-        faiss().omp_set_num_threads(1)  # in this thread alone
         similar = self.products[part]
         distances = similar * -2
         distances += squares
         similar /= -norms
+        before = faiss().omp_get_max_threads()
+        faiss().omp_set_num_threads(1)  # in this thread alone: others have the other parts
         for heap, found in zip(heaps, (distances, similar), strict=True):
             values = faiss().swig_ptr(found)
             heap.heaps.addn(found.shape[1], values, self.row, self.query + part.start, len(found))
+        faiss().omp_set_num_threads(before)
