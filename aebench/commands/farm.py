@@ -98,16 +98,17 @@ def farm(
         client = stack.enter_context(clusters.at(address)) if address else None
         print("asking DVC what is stale ...", flush=True)
         found = suites.found(workspace, folder, store)
-        if any(suite.chains for suite in found):
+        left = {chain.key for suite in found for chain in suite.chains}
+        if left:
             if settings:
                 number = adapt or (workers or 1, workers or 1)
                 client = stack.enter_context(
-                    clusters.jobs(kind, settings, number, folder.parent.parent)
+                    clusters.jobs(kind, settings, number, left, folder.parent.parent)
                 )
             elif client is None:
                 client = stack.enter_context(clusters.local(workers, threads, folder))
             token = stack.enter_context(shared_token(store))
-            compute(workspace, client, found, store, token, threads, times)
+            compute(workspace, client, found, left, store, token, threads, times)
         remarks = finish(workspace, found, store)
     print("\n".join(remarks or ["all else came from the cache: see reports/report.html"]))
 
@@ -144,6 +145,7 @@ def compute(
     workspace: Workspace,
     client: "Client",
     found: "list[Suite]",
+    left: set[str],
     store: "Store",
     token: str,
     threads: int | None,
@@ -153,11 +155,10 @@ def compute(
     from aebench.farm.dispatch import Dispatch
     from aebench.farm.versions import versions
 
-    number = sum(len(suite.chains) for suite in found)
-    print(f"{number} chains; Dask's dashboard: {client.dashboard_link}", flush=True)
+    print(f"{len(left)} chains; Dask's dashboard: {client.dashboard_link}", flush=True)
     needed = versions(suite.copy for suite in found)
     known = estimates(workspace, found)
-    Dispatch(client, found, store, token, needed, threads, times, known).run()
+    Dispatch(client, found, store, token, needed, threads, times, known, left).run()
 
 
 def estimates(workspace: Workspace, found: "list[Suite]") -> "dict[Chain, float | None]":

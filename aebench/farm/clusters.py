@@ -72,11 +72,11 @@ def at(address: str) -> Iterator["Client"]:
 
 @contextlib.contextmanager
 def jobs(
-    kind: str, settings: dict[str, Any], number: tuple[int, int], folder: Path
+    kind: str, settings: dict[str, Any], number: tuple[int, int], left: set[str], folder: Path
 ) -> Iterator["Client"]:
     """Workers in jobs of a queue: from the first to the last of `number`, as there is work.
 
-    `settings`: see `read`.
+    `settings`: see `read`; `left`: the chains that have not ended yet.
     """
     import dask_jobqueue
     from dask import config
@@ -97,7 +97,7 @@ def jobs(
             cluster.scale(jobs=number[0])
         else:
             low, high = number
-            cluster.adapt(Adaptive=by_chains(), minimum_jobs=low, maximum_jobs=high)
+            cluster.adapt(Adaptive=by_chains(left), minimum_jobs=low, maximum_jobs=high)
         yield client
 
 
@@ -126,17 +126,15 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def by_chains() -> Any:
+def by_chains(left: set[str]) -> Any:
     """How many workers `adapt` asks for: as there are chains."""
     from distributed.deploy.adaptive import Adaptive
 
     class ByChains(Adaptive):
-        """Dask's own count is of tasks by their seconds and the threads of workers."""
+        """Dask's own count is of what it has been sent, and of the threads of workers."""
 
         async def target(self) -> int:
             """At least one: chains are sent when the first is there."""
-            cluster: Any = self.cluster
-            tasks = cluster.scheduler.tasks.values()
-            return max(1, sum(task.state not in ("memory", "erred") for task in tasks))
+            return max(1, len(left))
 
     return ByChains

@@ -33,13 +33,13 @@ PATIENCE = 15  # seconds without a worker that may compute, before that is said
 
 @dataclass
 class Task:
-    """A chain on its way. `future` None: no worker could have it yet, or it has ended."""
+    """A chain on its way. `future` None: it is not sent, or has ended."""
 
     chain: Chain
     suite: Suite
     seconds: float | None  # that it is likely to take
     future: "Future | None" = None
-    state: str = ""  # what of it runs; "": it waits
+    state: str = ""  # what of it runs; "": nothing
     address: str = ""  # of the worker that has it
     name: str = ""  # of that worker
     ended: bool = False
@@ -49,7 +49,8 @@ class Dispatch:
     """The chains of some suites on the workers of a client.
 
     `token`: see `sent.Request`; `versions`: what a worker must have; `threads`: of a chain;
-    `estimates`: seconds that a chain has taken before.
+    `estimates`: seconds that a chain has taken before; `left`: their keys, of which those that have
+    ended are removed.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Dispatch:
         threads: int | None,
         one_a_host: bool,
         estimates: Mapping[Chain, float | None],
+        left: set[str],
     ) -> None:
         self.client = client
+        self.keys_left = left
         environment = {name: os.environ[name] for name in SENT if name in os.environ}
         # The same name when the farm is started again with the same.
         content = [suite.snapshot.name for suite in suites], store, environment, versions
@@ -81,10 +84,11 @@ class Dispatch:
         pairs = [(suite, chain) for suite in suites for chain in suite.chains]
         # The longest first; one that uses what another one trains comes after it.
         pairs.sort(key=lambda pair: (pair[0] is not suites[0], -(estimates.get(pair[1]) or 0)))
-        self.tasks: dict[str, Task] = {}  # two suites may have the same chain
+        self.tasks: dict[str, Task] = {}  # in the order to send; two suites may have the same chain
         for suite, chain in pairs:
             self.tasks.setdefault(chain.key, Task(chain, suite, estimates.get(chain)))
         self.workers: dict[str, bool] = {}  # address of those that have answered -> whether fit
+        self.trained: set[str] = set()  # of the chains that have ended: see `Chain.training`
         self.taken: list[float] = []  # seconds of the chains that have ended
         self.failed: list[str] = []
         self.interrupts = self.answered = 0  # by Ctrl-C
@@ -150,8 +154,10 @@ class Dispatch:
         elif self.workers and not any(self.workers.values()) and live <= self.workers.keys():
             self.cancel(self.left())
             raise AebenchError("no worker is fit, see above; nothing was computed")
+        else:
+            self.feed(live)
         self.look_for_workers(live)
-        self.bar.set_description_str(self.in_words(), refresh=False)
+        self.bar.set_description_str(self.in_words(live), refresh=False)
         self.bar.refresh()
 
     def live(self) -> set[str]:
@@ -168,47 +174,58 @@ class Dispatch:
             scheduler = self.client.scheduler
             self.say(f"no worker: waiting for one at {scheduler and scheduler.address}")
 
-    def submit(self, tasks: Iterable[Task]) -> None:
-        """All at once: workers go on if this process ends."""
-        training: dict[str, Future] = {}
+    def feed(self, live: set[str]) -> None:
+        """Send as many chains as there are fit workers.
+
+        Dask leaves what it has given to a worker there, when others come and its end is not known.
+        """
+        fit = sum(self.workers.get(worker, False) for worker in live)
+        training = [task.chain.training for task in self.left() if task.future]
+        for task in self.left():
+            if len(training) >= fit or self.interrupts:
+                break
+            if task.future is None and task.chain.training not in training:
+                self.submit(task)
+                training.append(task.chain.training)  # others with the same wait for it
+
+    def submit(self, task: Task) -> None:
+        """Send it: its worker goes on if this process ends."""
+        chain, snapshot = task.chain, task.suite.snapshot
+        remote = bool(self.request.store["remote"])
+        order = sent.Order(
+            key=chain.key,
+            copy=f"aebench-{snapshot.name}",
+            place=snapshot.place,
+            given=chain.given,
+            targets=chain.targets,
+            remote=remote,
+            # What another worker has trained, DVC finds by what the remote remembers.
+            pull=remote and chain.training in self.trained,
+        )
         small = replace(self.request, snapshots=[])  # these the workers have
-        for task in tasks:
-            chain, snapshot = task.chain, task.suite.snapshot
-            before = training.get(chain.training)
-            order = sent.Order(
-                key=chain.key,
-                copy=f"aebench-{snapshot.name}",
-                place=snapshot.place,
-                given=chain.given,
-                targets=chain.targets,
-                remote=bool(small.store["remote"]),
-                # What another worker has trained, DVC finds by what the remote remembers.
-                pull=bool(small.store["remote"] and before),
-            )
-            future = self.client.submit(
-                sent.chain,
-                order,
-                small,
-                before,
-                key=chain.key,
-                retries=RETRIES,
-                resources={small.name: 1},
-                pure=False,
-            )
-            training.setdefault(chain.training, future)
-            task.future, task.state = future, ""
-            future.add_done_callback(lambda future: self.events.put(lambda: self.ended(future)))
-            fire_and_forget(future)
+        future = self.client.submit(
+            sent.chain,
+            order,
+            small,
+            key=chain.key,
+            retries=RETRIES,
+            resources={small.name: 1},
+            pure=False,
+        )
+        task.future, task.state = future, ""
+        future.add_done_callback(lambda future: self.events.put(lambda: self.ended(future)))
+        fire_and_forget(future)
 
     def cancel(self, tasks: Iterable[Task]) -> None:
         """Take them back from Dask."""
-        futures = [task.future for task in tasks if task.future]
+        futures = []
         for task in tasks:
+            futures += [task.future] if task.future else []
             task.future = None
         self.client.cancel(futures, force=True)
 
     def fit(self, address: str) -> None:
-        """A worker is. Chains that wait, or whose worker is lost, are sent anew if it is alone.
+        """A worker is. If it is alone, take back what no worker has that is still there.
 
         Dask looks for a worker when one comes, and not when one offers what a chain needs.
         """
@@ -216,13 +233,14 @@ class Dispatch:
         others = [one for one, fit in self.workers.items() if fit and one in live - {address}]
         self.workers[address] = True
         if not others:
-            waiting = [task for task in self.left() if not task.state or task.address not in live]
-            self.cancel(waiting)
-            # A farm that was killed may have sent them for what no worker offers any more.
-            keys = [task.chain.key for task in waiting]
-            over: Any = self.client.run_on_scheduler(sent.left_over, keys)
+            self.cancel(task for task in self.left() if not task.state or task.address not in live)
+            # A farm that was killed may have sent some, also for what no worker offers any more.
+            waiting = {task.chain.key: task for task in self.left() if task.future is None}
+            known: Any = self.client.run_on_scheduler(sent.computed, list(waiting))
+            over = [key for key, computed in known.items() if not computed]
             self.client.cancel([Future(key, self.client) for key in over], force=True)
-            self.submit(waiting)
+            for key in known.keys() - set(over):
+                self.submit(waiting[key])
 
     def heard(self, event: tuple[float, dict[str, Any]]) -> None:
         """In Dask's thread: a worker told something."""
@@ -248,6 +266,8 @@ class Dispatch:
         if task.future is not future or future.status not in ("finished", "error"):
             return  # it was sent anew, or is not wanted any more
         task.ended, task.future = True, None
+        self.trained.add(task.chain.training)
+        self.keys_left.discard(task.chain.key)
         found: Any = future.result() if future.status == "finished" else future.exception()
         if isinstance(found, BaseException):
             words = f"{task.chain.name}: {lost(found)}"
@@ -280,10 +300,10 @@ class Dispatch:
         for task in tasks:
             task.ended = True
 
-    def in_words(self) -> str:
+    def in_words(self, live: set[str]) -> str:
         """How many run, and how long it may take."""
         left = self.left()
-        fit = sum(self.workers.values())
+        fit = sum(self.workers.get(worker, False) for worker in live)
         running = sum(bool(task.state) for task in left)
         mean = sum(self.taken) / len(self.taken) if self.taken else None
         known = [mean if task.seconds is None else task.seconds for task in left]

@@ -114,8 +114,8 @@ def unfit(request: Request, folder: str) -> list[str]:
     return worker.unfit(request, Path(folder))
 
 
-def chain(order: Order, request: Request, after: Any = None) -> dict[str, Any]:
-    """Compute a chain on the worker that this is called on. `after`: makes Dask wait for that."""
+def chain(order: Order, request: Request) -> dict[str, Any]:
+    """Compute a chain on the worker that this is called on."""
     module = importlib.import_module("aebench.farm.worker")
     worker = get_worker()
     return module.chain(order, request, worker, called(worker))
@@ -127,8 +127,8 @@ def stop(name: str) -> None:
         worker.stop(name)
 
 
-def left_over(keys: list[str], dask_scheduler: Any) -> list[str]:
-    """Those that no worker computes, of chains that a farm has sent which was killed."""
+def computed(keys: list[str], dask_scheduler: Any) -> dict[str, bool]:
+    """Those of the chains that a farm which was killed has sent: whether a worker computes them."""
     workers = dask_scheduler.workers.values()
-    computed = {task.key for worker in workers for task in worker.executing}
-    return [key for key in keys if key in dask_scheduler.tasks and key not in computed]
+    executed = {task.key for worker in workers for task in worker.executing}
+    return {key: key in executed for key in keys if key in dask_scheduler.tasks}

@@ -23,6 +23,7 @@ from aebench.workspace import PER_RUN, Workspace, data_root, sha256
 
 DECLINING = "AEBENCH_DECLINE"  # in the environment: the verbs that compute decline to
 RUNNING = re.compile(r"^Running stage '(?:.*:)?([^':]+)':", re.MULTILINE)
+STOPPED = re.compile(r"failed to reproduce '(?:.*:)?([^':]+)'")
 CHAIN = re.compile(r"(train|encode|knn)@(.+)-(\d+)")
 # Links: a copy's images and codes take no room. DVC copies where there are none.
 LINKS = "reflink,symlink,hardlink,copy"
@@ -184,11 +185,15 @@ def suite(workspace: Workspace, name: str, commit: str | None, folder: Path, sto
         if (copy.root / f"{file}.dvc").is_file():
             dvc(copy, *(("pull",) if store.remote else ("checkout",)), f"{file}.dvc")
     dvc(copy, "checkout", "-q", "--allow-missing", "--force")
-    environment = {"AEBENCH_DATA": str(data_root())}
-    dvc(copy, "repro", *store.pull, "prepare", env=environment)
-    said = dvc(copy, "repro", "-k", *store.pull, env=environment | {DECLINING: "1"}, ok=False)
+    remember(workspace, copy)
+    environment = {"AEBENCH_DATA": str(data_root()), DECLINING: "1"}
+    said = dvc(copy, "repro", "-k", *store.pull, env=environment, ok=False)
+    ran = RUNNING.findall(said)
+    if "plan" not in ran or {"plan", "prepare"} & set(STOPPED.findall(said)):
+        raise AebenchError(fault(said))
+    remember(copy, workspace)
     stale: dict[tuple[str, int], str] = {}
-    for stage in RUNNING.findall(said):
+    for stage in ran:
         if match := CHAIN.fullmatch(stage):
             stale.setdefault((match[2], int(match[3])), match[1])
     data = (copy.plan / "data.json").read_bytes()
@@ -205,6 +210,14 @@ def suite(workspace: Workspace, name: str, commit: str | None, folder: Path, sto
         given = {target for chain in chains for target in chain.given}
         dvc(copy, "push", "-q", *sorted(given))
     return Suite(name, copy, taken(copy, weights), chains)
+
+
+def remember(workspace: Workspace, other: Workspace) -> None:
+    """Let the other one know what is remembered of plug-ins: its `plan` imports none again."""
+    (other.root / ".aebench").mkdir(exist_ok=True)
+    for name in ("code.json", "plugins.json"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(workspace.root / ".aebench" / name, other.root / ".aebench")
 
 
 def dvc(
