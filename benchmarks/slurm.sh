@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The farm on a real SLURM of this machine: a queue of two jobs, digits, four runs, two seeds.
+# The farm on a real SLURM of this machine: two jobs, digits, four runs, two seeds; then by --adapt, by the
+# farm of one machine, and by DVC alone.
 # Needs Debian's slurmctld, slurmd, slurm-client and munge, root, and an activated environment.
 # usage: benchmarks/slurm.sh > benchmarks/slurm.txt
 set -euo pipefail
@@ -73,13 +74,33 @@ jobqueue:
 END
 echo "\$ cat queue.yaml"
 sed "s,$folder,FOLDER," "$folder/queue.yaml"
-echo "\$ aebench farm --slurm queue.yaml --workers 2 --threads 1"
-(while sleep 5; do squeue -h -o "%T %r" | sort | uniq -c | tr -s ' \n' ' '; done) > "$folder/log/jobs" &
-watch=$!
+farm() {
+  echo "\$ aebench farm --slurm queue.yaml $* --threads 1"
+  : > "$folder/log/jobs"
+  (while sleep 5; do squeue -h -o "%T %r" | sort | uniq -c | tr -s ' \n' ' '; done) > "$folder/log/jobs" &
+  watch=$!
+  start=$SECONDS
+  aebench farm --slurm "$folder/queue.yaml" "$@" --threads 1
+  echo "took $((SECONDS - start)) s"
+  kill $watch
+  echo "jobs, every 5 s: $(tr -s ' ' ' ' < "$folder/log/jobs")"
+  echo "\$ dvc repro    # what is left to do"
+  dvc repro 2>&1 | grep "^Running" || true
+}
+farm --workers 2
+changed() {
+  echo "\$ sed -i 's/^latent: $1/latent: $2/' params.yaml"
+  sed -i "s/^latent: $1/latent: $2/" params.yaml
+}
+changed 32 16
+farm --adapt 0:2
+changed 16 24
+echo "\$ aebench farm    # without SLURM"
 start=$SECONDS
-aebench farm --slurm "$folder/queue.yaml" --workers 2 --threads 1
+aebench farm | grep "came from"
 echo "took $((SECONDS - start)) s"
-kill $watch
-echo "jobs, every 5 s: $(tr -s ' ' ' ' < "$folder/log/jobs")"
-echo "\$ dvc repro    # what is left to do"
-dvc repro 2>&1 | grep "^Running" || true
+changed 24 40
+echo "\$ dvc repro    # without the farm"
+start=$SECONDS
+dvc repro > "$folder/log/dvc" 2>&1
+echo "took $((SECONDS - start)) s, $(grep -c "^Running" "$folder/log/dvc") stages"

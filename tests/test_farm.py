@@ -248,7 +248,6 @@ def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(gated, tmp_path
 @pytest.mark.slow
 def test_ctrl_c_once_and_twice_and_a_queued_experiment(gated, tmp_path):
     gate, begun = tmp_path / "gate", tmp_path / "gate.begun"
-    gated.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
     command = "--workers", "1", "--threads", "1"
     with Farm(gated, *command) as farm:
         until(begun.exists, farm)
@@ -263,6 +262,7 @@ def test_ctrl_c_once_and_twice_and_a_queued_experiment(gated, tmp_path):
         farm.interrupt("Ctrl-C: no new chains; 1 end first")
         gate.unlink()
         assert "\none 0: train, encode, knn: " in farm.finished(130)
+    gated.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
     with Farm(gated, *command) as farm:
         said = farm.finished()
     assert len(begun.read_text().splitlines()) == 1
