@@ -198,7 +198,7 @@ time.sleep(1e6)
 
 
 @pytest.mark.slow
-def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(gated, tmp_path):
+def test_a_cluster_with_a_killed_worker_a_killed_coordinator_and_ctrl_c(gated, tmp_path):
     gate, begun, file = tmp_path / "gate", tmp_path / "gate.begun", tmp_path / "scheduler.json"
     source = WAITING.replace("NAME", "strange")
     packages = package(tmp_path / "packages", source)
@@ -232,13 +232,15 @@ def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(gated, tmp_path
         os.kill(first.pid, signal.SIGKILL)
         trains.wait(60)  # it ends with its worker
         until(lambda: len(begun.read_text().splitlines()) == 2, again)
+        again.interrupt("Ctrl-C: no new chains; 1 end first")
         gate.unlink()
-        said = again.finished()
+        said = again.finished(130)
     assert "strange gets no chain: " in said and "two/train.json" in said
     assert len(begun.read_text().splitlines()) == 2
     computed = r"(one|two) 0: train, encode, knn: .*:b, "
     assert sorted(re.findall(computed, said)) == ["one", "two"]
-    assert "all else came from the cache" in said
+    said = gated.run("aebench", "farm", "--remote", str(tmp_path / "remote")).stdout
+    assert "chains" not in said and "all else came from the cache" in said
     assert git_state(gated)[:3] == before[:3]
     assert gated.stages("dvc", "repro") == {"plan"}
     rows = gated.rows()
@@ -246,7 +248,7 @@ def test_a_cluster_with_a_killed_worker_and_a_killed_coordinator(gated, tmp_path
 
 
 @pytest.mark.slow
-def test_ctrl_c_once_and_twice_and_a_queued_experiment(gated, tmp_path):
+def test_ctrl_c_twice_then_a_queued_experiment(gated, tmp_path):
     gate, begun = tmp_path / "gate", tmp_path / "gate.begun"
     command = "--workers", "1", "--threads", "1"
     with Farm(gated, *command) as farm:
@@ -256,17 +258,11 @@ def test_ctrl_c_once_and_twice_and_a_queued_experiment(gated, tmp_path):
         farm.interrupt("Ctrl-C again: stopped")
         farm.finished(130)
     until(lambda: not psutil.pid_exists(trains))
-    begun.unlink()
-    with Farm(gated, *command) as farm:
-        until(begun.exists, farm)
-        farm.interrupt("Ctrl-C: no new chains; 1 end first")
-        gate.unlink()
-        assert "\none 0: train, encode, knn: " in farm.finished(130)
+    gate.unlink()
     gated.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
     with Farm(gated, *command) as farm:
         said = farm.finished()
-    assert len(begun.read_text().splitlines()) == 1
-    assert "\none 0: " not in said and "\nfive: one 0: knn: " in said
+    assert "\none 0: train, encode, knn: " in said and "\nfive: one 0: knn: " in said
     assert "all else came from the cache" in said
     shown = json.loads(gated.run("dvc", "exp", "show", "--json").stdout)
     (five,) = [found for found in shown[1]["experiments"] if found["name"] == "five"]
@@ -279,6 +275,13 @@ def test_ctrl_c_once_and_twice_and_a_queued_experiment(gated, tmp_path):
     gated.env["OMP_NUM_THREADS"] = "1"
     assert len(gated.stages("dvc", "repro", "-sf", "--no-run-cache", *serially)) == 3
     assert len(before) > 3 and contents(gated) == before
+
+
+def test_what_is_in_the_cache_is_not_computed(baseline):
+    """Nor where DVC does not remember how it was: after `dvc pull`, say."""
+    shutil.rmtree(baseline / ".dvc/cache/runs")
+    said = baseline.run("aebench", "farm").stdout
+    assert "chains" not in said and "all else came from the cache" in said
 
 
 @pytest.mark.slow
