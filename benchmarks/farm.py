@@ -1,6 +1,6 @@
 """What the farm costs for N chains, before anything is computed: seconds, bytes, files.
 
-usage: python benchmarks/farm.py [CHAINS ...] > benchmarks/farm.txt
+usage: python benchmarks/farm.py [CHAINS ...]
 
 Digits, runs of pca with ten seeds each: which model is trained does not matter here. What a chain
 brings back is counted for the runs of a finished suite: python benchmarks/farm.py --suite FOLDER
