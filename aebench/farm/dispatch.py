@@ -42,15 +42,14 @@ class Task:
     state: str = ""  # what of it runs; "": nothing
     address: str = ""  # of the worker that has it
     name: str = ""  # of that worker
-    ended: bool = False
 
 
 class Dispatch:
     """The chains of some suites on the workers of a client.
 
     `token`: see `sent.Request`; `versions`: what a worker must have; `threads`: of a chain;
-    `estimates`: seconds that a chain has taken before; `left`: their keys, of which those that have
-    ended are removed.
+    `estimates`: seconds that a chain has taken before; `left`: their keys, which are removed as the
+    chains end.
     """
 
     def __init__(
@@ -141,7 +140,7 @@ class Dispatch:
 
     def left(self) -> list[Task]:
         """Those that have not ended."""
-        return [task for task in self.tasks.values() if not task.ended]
+        return [task for key, task in self.tasks.items() if key in self.keys_left]
 
     def step(self) -> None:
         """Take in what has happened, or wait a moment for it."""
@@ -265,7 +264,7 @@ class Dispatch:
         task = self.tasks[str(future.key)]
         if task.future is not future or future.status not in ("finished", "error"):
             return  # it was sent anew, or is not wanted any more
-        task.ended, task.future = True, None
+        task.future = None
         self.trained.add(task.chain.training)
         self.keys_left.discard(task.chain.key)
         found: Any = future.result() if future.status == "finished" else future.exception()
@@ -297,8 +296,7 @@ class Dispatch:
         self.cancel(tasks)
         if self.interrupts > 1:
             self.client.run(sent.stop, self.request.name)
-        for task in tasks:
-            task.ended = True
+        self.keys_left.difference_update(task.chain.key for task in tasks)
 
     def in_words(self, live: set[str]) -> str:
         """How many run, and how long it may take."""

@@ -220,7 +220,7 @@ def asked(copy: Workspace, store: Store) -> list[str]:
     said = dvc(copy, "repro", "-k", *store.pull, env=environment, ok=False)
     ran = RUNNING.findall(said)
     if "plan" not in ran or {"plan", "prepare"} & set(STOPPED.findall(said)):
-        raise AebenchError(fault(said))
+        raise AebenchError(fault(said) or f"{copy.root}: dvc repro stopped without a word")
     return ran
 
 
