@@ -2,9 +2,9 @@
 
 Such a module says everything about its verb: the first line of its docstring is the help,
 `add_arguments(parser)`, where there is one, adds what it takes, and the function of the verb's name
-gets the workspace and those arguments by keyword. `imports_torch(workspace)`, where there is one,
-says whether it will; `ENDS_ITSELF`, where it is true, that its Ctrl-C is its own affair. The module
-itself imports nothing heavy.
+gets the workspace and those arguments by keyword. A stage with `imports_slowly(workspace)` may run
+in a fork of a server, see `aebench.forkserver`, which is started where that is true. `ENDS_ITSELF`,
+where it is true, says that its Ctrl-C is its own affair. The module itself imports nothing heavy.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def in_this_process(arguments: list[str], parents: list[int]) -> int:
 def in_own_process(arguments: list[str], parents: list[int]) -> int:
     """As `run`, in a process with which all that it starts ends, and which ends with the parents.
 
-    That is a fork of a server, which has imported torch, or of this process.
+    That is a fork of a server, which has imported torch and scikit-learn, or of this process.
     """
     from aebench import children, forkserver
 
@@ -75,8 +75,9 @@ def in_own_process(arguments: list[str], parents: list[int]) -> int:
     folder = children.temporary_folder()
     try:
         guardian = None
-        if parents and imports_torch(arguments):
-            guardian = forkserver.connected(__name__, arguments, found, folder)
+        slowly = imports_slowly(arguments)
+        if parents and slowly is not None:
+            guardian = forkserver.connected(__name__, arguments, found, folder, slowly)
         if guardian is None:
             guardian = children.forked(lambda: run(arguments), found, folder)
         if guardian is None:  # no further process
@@ -94,14 +95,14 @@ def ends_itself(arguments: list[str]) -> bool:
     return bool(known) and getattr(module_of(arguments[0]), "ENDS_ITSELF", False)
 
 
-def imports_torch(arguments: list[str]) -> bool:
-    """Whether the verb will import torch: it is then run where that has been done."""
+def imports_slowly(arguments: list[str]) -> bool | None:
+    """Whether the verb imports what takes seconds; None: it is not to be a fork of the server."""
     if arguments[:1] == [] or arguments[0] not in verbs():
-        return False
+        return None
     with contextlib.suppress(Exception):  # what is wrong, `run` will say
-        will = getattr(module_of(arguments[0]), "imports_torch", None)
-        return will is not None and will(Workspace())
-    return False
+        will = getattr(module_of(arguments[0]), "imports_slowly", None)
+        return None if will is None else will(Workspace())
+    return None
 
 
 def run(arguments: list[str]) -> int:

@@ -1,8 +1,8 @@
-"""Run a stage in a fork of a process that has imported torch already.
+"""Run a stage in a fork of a process that has imported torch and scikit-learn already.
 
 DVC starts a process per stage, and torch takes 3 s to import: the digits run is 162 s without this
 module and 75 s with it (2-core AMD EPYC 7003, torch 2.14.1). So the first such stage under DVC
-starts a server, which imports torch and neither stages nor plug-ins. Each stage is a fork of it: a
+starts a server, which imports them and neither stages nor plug-ins. Each stage is a fork of it: a
 process of its own, with its own threads and memory, that sees the sources as they are then. Linux
 only: elsewhere, and whenever anything is odd, a stage imports torch itself.
 
@@ -64,17 +64,21 @@ RIGHTS = (
 
 
 def connected(
-    module: str, arguments: list[str], parents: Sequence[Known], folder: str | None
+    module: str,
+    arguments: list[str],
+    parents: Sequence[Known],
+    folder: str | None,
+    starting: bool,
 ) -> Guardian | None:
     """A guardian which runs `module`.run(arguments) in a fork of the server.
 
-    None without: see `aebench.children.forked`, which does the same here. The last of the parents
-    is DVC's process, for which the server runs.
+    `starting`: which is started if need be. None without: see `aebench.children.forked`, which does
+    the same here. The last of the parents is DVC's process, for which the server runs.
     """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return None
     try:
-        connection = connect(module, parents[-1])
+        connection = connect(module, parents[-1], starting)
     except (OSError, LookupError, ValueError):  # no /proc, or not all of it; no further process
         return None
     if connection is None:
@@ -111,8 +115,8 @@ def content(text: str) -> bytes:
     return text.encode("latin-1")
 
 
-def connect(module: str, dvc: Known) -> socket.socket | None:
-    """A connection to the server of the DVC process, which is started if need be.
+def connect(module: str, dvc: Known, starting: bool) -> socket.socket | None:
+    """A connection to the server of the DVC process; `starting`: which is started if need be.
 
     It has said that it would take a request. OSError, LookupError or ValueError where the system
     does not tell what is needed.
@@ -132,7 +136,7 @@ def connect(module: str, dvc: Known) -> socket.socket | None:
             connection.connect(address(key))
         except ConnectionRefusedError:  # nobody is there
             connection.close()
-            if ended:
+            if ended or not starting:
                 break
         except OSError:
             connection.close()
@@ -244,6 +248,9 @@ def serve(key: str, dvc: Known, module: str, file: str) -> None:
         with ending_with(dvc):
             import torch  # noqa: F401  # what this server is for
             from pydantic import BaseModel, field_serializer, field_validator  # noqa: F401  # 0.07 s
+
+            with contextlib.suppress(Exception):  # what is wrong with it, the stage will say
+                import sklearn.linear_model  # noqa: F401  # 1.2 to 1.9 s, for the probe
 
         os.chdir("/")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as in `aebench.children.forked`

@@ -248,7 +248,7 @@ def test_a_cluster_with_a_killed_worker_a_killed_coordinator_and_ctrl_c(gated, t
 
 
 @pytest.mark.slow
-def test_ctrl_c_twice_then_a_queued_experiment(gated, tmp_path):
+def test_ctrl_c_twice_then_a_queued_experiment_and_s3_as_remote(gated, tmp_path):
     gate, begun = tmp_path / "gate", tmp_path / "gate.begun"
     command = "--workers", "1", "--threads", "1"
     with Farm(gated, *command) as farm:
@@ -259,9 +259,15 @@ def test_ctrl_c_twice_then_a_queued_experiment(gated, tmp_path):
         farm.finished(130)
     until(lambda: not psutil.pid_exists(trains))
     gate.unlink()
-    gated.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
-    with Farm(gated, *command) as farm:
-        said = farm.finished()
+    gated.env |= {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret"}
+    address = tmp_path / "address"
+    with started([sys.executable, "-c", SERVER, address], gated):
+        until(address.exists)
+        gated.run("dvc", "remote", "add", "store", "s3://bucket/suite")
+        gated.run("dvc", "remote", "modify", "store", "endpointurl", address.read_text())
+        gated.run("dvc", "exp", "run", "--queue", "--name", "five", "-S", "knn.k=5")
+        with Farm(gated, *command, "--remote", "store") as farm:
+            said = farm.finished()
     assert "\none 0: train, encode, knn: " in said and "\nfive: one 0: knn: " in said
     assert "all else came from the cache" in said
     shown = json.loads(gated.run("dvc", "exp", "show", "--json").stdout)
@@ -282,23 +288,6 @@ def test_what_is_in_the_cache_is_not_computed(baseline):
     shutil.rmtree(baseline / ".dvc/cache/runs")
     said = baseline.run("aebench", "farm").stdout
     assert "chains" not in said and "all else came from the cache" in said
-
-
-@pytest.mark.slow
-def test_s3_as_remote(gated, tmp_path):
-    pytest.importorskip("moto.server")
-    pytest.importorskip("dvc_s3")
-    (tmp_path / "gate").unlink()
-    gated.env |= {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret"}
-    address = tmp_path / "address"
-    with started([sys.executable, "-c", SERVER, address], gated):
-        until(address.exists)
-        gated.run("dvc", "remote", "add", "store", "s3://bucket/suite")
-        gated.run("dvc", "remote", "modify", "store", "endpointurl", address.read_text())
-        with Farm(gated, "--remote", "store", "--workers", "1") as farm:
-            said = farm.finished()
-    assert "one 0: train, encode, knn: " in said and "all else came from the cache" in said
-    assert gated.rows()["one"]["status"] == "ok"
 
 
 @pytest.mark.slow

@@ -174,10 +174,10 @@ os.kill(squatter, 9)
 def test_what_cannot_be_asked_of_a_server_is_asked_of_none(monkeypatch):
     """It has ended just now: the connection is not kept."""
     near, far = children.socket.socketpair()
-    monkeypatch.setattr(forkserver, "connect", lambda module, dvc: near)
+    monkeypatch.setattr(forkserver, "connect", lambda *arguments: near)
     monkeypatch.setattr(forkserver, "peer", lambda connection: (2**22, 0))
     dvc = children.known(os.getpid())
-    assert forkserver.connected("x", [], [dvc], None) is None and near.fileno() == -1
+    assert forkserver.connected("x", [], [dvc], None, True) is None and near.fileno() == -1
     far.close()
 
 

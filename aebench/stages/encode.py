@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_and_seed(parser)
 
 
-def imports_torch(workspace: Workspace) -> bool:
+def imports_slowly(workspace: Workspace) -> bool:
     """Always."""
     return True
 

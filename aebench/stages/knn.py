@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_and_seed(parser)
 
 
+def imports_slowly(workspace: Workspace) -> bool:
+    """Always: scikit-learn, for the probe."""
+    return True
+
+
 def knn(workspace: Workspace, run: str, seed: int) -> None:
     """Write results/<run>/<seed>/knn.json and outcomes.npy.
 

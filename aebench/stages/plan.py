@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help=words)
 
 
-def imports_torch(workspace: Workspace) -> bool:
+def imports_slowly(workspace: Workspace) -> bool:
     """Only through plug-ins whose registrations are not remembered."""
     return not all_remembered(workspace)
 

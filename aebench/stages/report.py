@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, nargs="+", metavar="DIR", help=words)
 
 
+def imports_slowly(workspace: Workspace) -> bool:
+    """No: 1 s of what a server has is not worth starting one."""
+    return False
+
+
 def report(workspace: Workspace, results: list[Path] | None = None) -> None:
     """Write reports/: report.md, report.html, figures/*.png, results.csv, and what DVC shows.
 
