@@ -5,7 +5,7 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -56,10 +56,13 @@ class Split:
             found[i] = hashlib.sha256(image.data).digest()
         return found
 
+    def of(self, which: np.ndarray) -> "Split":
+        """Those of them, int64 (n,), in that order."""
+        return Split(self.shape, self.labels[which], lambda rows: self.read(which[rows]))
+
     def ordered(self, hashes: np.ndarray) -> "Split":
         """The same, by label and hash; equal ones as they come."""
-        order = np.lexsort((hashes, self.labels))
-        return Split(self.shape, self.labels[order], lambda rows: self.read(order[rows]))
+        return self.of(np.lexsort((hashes, self.labels)))
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Images:
 
 @dataclass
 class Source:
-    """What a folder or a plug-in gives, in its own order."""
+    """What a folder or a plug-in gives, in its own order; with a holdout its `train` alone."""
 
     splits: dict[str, Split]
     hashes: dict[str, np.ndarray]  # see `Split.hashes`
@@ -124,11 +127,46 @@ def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None", spool: Spo
     contract, cannot be had or holds no whole images.
     """
     found = load_dataset(plan, root, dataset, spool) if dataset else read_folder(plan, root, spool)
+    if plan.holdout:
+        found = held_out(found, plan.dataset, plan.holdout)
     found.remarks += peculiarities(found)
     counts = duplicates(found)
     splits = {name: split.ordered(found.hashes[name]) for name, split in found.splits.items()}
     shown = examples(splits["test"].labels, len(found.classes))
     return Images(splits, found.classes, shown, counts, found.remarks)
+
+
+def held_out(found: Source, dataset: str, share: float) -> Source:
+    """The same, a share of the training images in place of the test images.
+
+    Of each class the first ones by the SHA-256 of their pixels: the share of its different images,
+    rounded, at least one. What has equal pixels, also in another class, goes with them. So they are
+    the same whatever the images come from, and a larger share contains a smaller one.
+
+    AebenchError for a class of which none is left.
+    """
+    train, hashes = found.splits["train"], found.hashes["train"]
+    first: list[np.ndarray] = []
+    for label in range(len(found.classes)):
+        own = np.unique(hashes[train.labels == label])
+        first.append(own[: max(1, min(round(share * len(own)), len(own) - 1))])
+    is_held = np.isin(hashes, np.concatenate(first))
+    left = set(train.labels[~is_held].tolist())
+    for label, name in enumerate(found.classes):
+        if label not in left:
+            number = len(np.unique(hashes[train.labels == label]))
+            raise AebenchError(
+                f"params.yaml: holdout: got {share}, which leaves nothing of class {name!r} of "
+                f"{dataset} to train on (different training images of it: {number}); allowed: two "
+                "and more of each class; add some, remove the class, or set holdout: null"
+            )
+    which = {"train": np.flatnonzero(~is_held), "test": np.flatnonzero(is_held)}
+    return Source(
+        {name: train.of(rows) for name, rows in which.items()},
+        {name: hashes[rows] for name, rows in which.items()},
+        found.classes,
+        found.remarks,
+    )
 
 
 def peculiarities(found: Source) -> list[str]:
@@ -146,22 +184,22 @@ def peculiarities(found: Source) -> list[str]:
 
 
 def read_folder(plan: "DataPlan", root: Path, spool: Spool) -> Source:
-    """`<data root>/<name>/{train,test}/<class>/*`; the label is the class's place by name."""
+    """`<data root>/<name>/<split>/<class>/*`; the label is the class's place by name."""
     folder = root / plan.dataset
-    found = image_folder(folder)
+    found = image_folder(folder, plan.splits)
     if found.files != plan.files:
         raise AebenchError(f"{folder}: changed since `aebench plan`; run `dvc repro` again")
     every = [of_class for by_class in found.splits.values() for of_class in by_class.values()]
     paths = [path for of_class in every for path in of_class]
-    classes, num_train = list(found.splits["train"]), found.count("train")
-    numbers = np.arange(len(every), dtype=np.int64) % len(classes)  # both splits have all of them
+    classes = list(found.splits["train"])
+    numbers = np.arange(len(every), dtype=np.int64) % len(classes)  # each split has all of them
     labels = np.repeat(numbers, [len(of_class) for of_class in every])
     remarks = read_each(paths, plan.image_size, plan.channels, spool.put)
     check_size(folder.as_posix(), spool.shape)
-    splits = {
-        "train": Split(spool.shape, labels[:num_train], spool.read),
-        "test": Split(spool.shape, labels[num_train:], lambda rows: spool.read(num_train + rows)),
-    }
+    whole, before, splits = Split(spool.shape, labels, spool.read), 0, {}
+    for name in plan.splits:
+        splits[name] = whole.of(np.arange(before, before + found.count(name)))
+        before += found.count(name)
     hashes = {name: split.hashes() for name, split in splits.items()}
     contents = np.concatenate([*hashes.values()])
     if pair := alike(paths, contents, np.arange(len(paths))):
@@ -196,23 +234,23 @@ def load_dataset(plan: "DataPlan", root: Path, dataset: "Dataset", spool: Spool)
         raise
     except Exception as error:
         raise AebenchError(f"{where}: {load_fault(error, root / plan.dataset)}") from None
-    check_dataset(where, loaded)
+    check_dataset(where, loaded, plan.splits)
     names = [str(name) for name in loaded["classes"]]
     # By name, as a folder has them: both sources of a data set then give the same labels.
     order = sorted(range(len(names)), key=lambda i: names[i])
     rank = np.argsort(order).astype(np.int64)
     splits, before = {}, 0
-    for name in ("train", "test"):
+    for name in plan.splits:
         images, labels = loaded[name]
         shape, read = converted(np.asarray(images), plan, spool, before)
         before += len(images)
         splits[name] = Split(shape, rank[labels.astype(np.int64)], read)
         check_size(where, shape)
-    shapes = [split.shape for split in splits.values()]
-    if shapes[0] != shapes[1]:
+    if len({split.shape for split in splits.values()}) > 1:
+        shapes = [f"{name} images are {split.shape}" for name, split in splits.items()]
         raise AebenchError(
-            f"{where}: train images are {shapes[0]}, test images {shapes[1]}; both must agree: set "
-            "image_size and channels in params.yaml"
+            f"{where}: {', '.join(shapes)}; both must agree: set image_size and channels in "
+            "params.yaml"
         )
     hashes = {name: split.hashes() for name, split in splits.items()}
     if all((own == hashes["train"][0]).all() for own in hashes.values()):
@@ -246,14 +284,17 @@ def is_download_failure(error: Exception) -> bool:
     return isinstance(error, urllib.error.URLError | ConnectionError | TimeoutError)
 
 
-def check_dataset(where: str, loaded: Any) -> None:
-    """AebenchError where a data set breaks the contract of `register_datasets`."""
+def check_dataset(where: str, loaded: Any, splits: Sequence[str]) -> None:
+    """AebenchError where a data set, of these splits, breaks the contract of `register_datasets`.
+
+    At other splits nobody looks.
+    """
     keys = ["train", "test", "classes"]
-    if not isinstance(loaded, dict) or set(loaded) != set(keys):
+    if not isinstance(loaded, dict) or not {*splits, "classes"} <= set(loaded) <= set(keys):
         got = list(loaded) if isinstance(loaded, dict) else type(loaded).__name__
         raise AebenchError(f"{where}: load returned {got}; allowed: a dict with {keys}")
     check_classes(where, loaded["classes"])
-    for split in ("train", "test"):
+    for split in splits:
         pair = loaded[split]
         pair_of_arrays = isinstance(pair, tuple | list) and len(pair) == 2
         if not pair_of_arrays or not all(isinstance(a, np.ndarray) for a in pair):

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from aebench.errors import AebenchError, nearest
@@ -30,7 +31,7 @@ Identity = tuple[int, int]  # device and inode
 class ImageFolder:
     """A data set in a folder, as it was looked at."""
 
-    splits: dict[str, dict[str, list[str]]]  # train and test -> class -> paths, sorted
+    splits: dict[str, dict[str, list[str]]]  # split -> class -> paths, sorted
     files: str  # SHA-256 over (relative path, size, mtime, ctime) of every image
     remarks: list[str]  # what was passed over
 
@@ -39,15 +40,16 @@ class ImageFolder:
         return sum(map(len, self.splits[split].values()))
 
 
-def image_folder(folder: Path) -> ImageFolder:
-    """The images `<folder>/{train,test}/<class>/*`: 0.3 s for 60,000.
+def image_folder(folder: Path, wanted: Sequence[str]) -> ImageFolder:
+    """The images `<folder>/<split>/<class>/*` of the wanted splits: 0.3 s for 60,000.
 
-    AebenchError for a missing split, classes that differ, a class without images, an empty file, a
-    name that no report can print, and what `Walk` finds wrong.
+    Of the other split, train or test, nothing is looked at. AebenchError for a missing split,
+    classes that differ, a class without images, an empty file, a name that no report can print, and
+    what `Walk` finds wrong.
     """
     walk = Walk(folder)
     splits = {}
-    for split in ("train", "test"):
+    for split in wanted:
         if not os.path.isdir(folder / split):
             raise AebenchError(f"{folder / split}: not there; allowed: <class>/*.png below it")
         splits[split] = dict(sorted(walk.classes(folder / split).items()))
@@ -94,9 +96,9 @@ def empty_classes(
 def class_faults(folder: Path, splits: Mapping[str, Mapping[str, list[str]]]) -> Iterator[str]:
     """What is wrong with the names of the classes."""
     names = {split: set(by_class) for split, by_class in splits.items()}
-    if not names["train"] and not names["test"]:
+    if not any(names.values()):
         yield f"{folder / 'train'}: no class folder in it; allowed: <class>/*.png"
-    every = sorted(names["train"] | names["test"])
+    every = sorted(set().union(*names.values()))
     spellings = Counter(map(composed, every))
     for name in every:
         if not is_utf8(name):
@@ -106,7 +108,7 @@ def class_faults(folder: Path, splits: Mapping[str, Mapping[str, list[str]]]) ->
             f"{folder}: class {name!r} is spelt in two ways that look alike (Unicode: NFC is "
             f"{ascii(name)}); give its folders one name"
         )
-    for one, other in (("train", "test"), ("test", "train")):
+    for one, other in permutations(names, 2):
         for name in sorted(names[one] - names[other]):
             if spellings[composed(name)] == 1:
                 hint = nearest(name, names[other])

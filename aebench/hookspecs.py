@@ -83,6 +83,7 @@ def register_datasets(register: Callable[[str, Callable[[Path], dict[str, Any]]]
     `load(root)` gets the data root (a folder it may download into) and returns `{"train": (images,
     labels), "test": (images, labels), "classes": names}` with images uint8 (N, C, H, W), C 1 or 3,
     of 0 to 255, labels int64 (N,) that index `classes` (other integers are converted), and
-    `classes` a list of different str, each with an image in both splits. Import what is heavy
+    `classes` a list of different str, each with an image in both splits. Where params.yaml has a
+    `holdout`, "test" is not looked at, and need not be there. Import what is heavy
     inside `load`. What it raises, and what breaks this contract, is one line of `aebench prepare`.
     """

@@ -204,7 +204,8 @@ def run_plans(
 def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
     """Where the images come from: a folder below the data root, else a plug-in."""
     name = params.dataset
-    settings = {"dataset": name, "image_size": params.image_size, "channels": params.channels}
+    keys = ("dataset", "image_size", "channels", "holdout")
+    settings = {key: getattr(params, key) for key in keys}
     folder = data_root() / name
     given = os.path.expanduser(os.environ.get("AEBENCH_DATA") or os.sep)
     if not os.path.isabs(given):
@@ -213,14 +214,15 @@ def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
             "`dvc exp run --temp` has another one; give an absolute path"
         )
     if any(os.path.isdir(folder / split) for split in ("train", "test")):
-        found = image_folder(folder)
+        found = image_folder(folder, ("train",) if params.holdout else ("train", "test"))
+        known = not params.holdout  # else how many are left is known when their content is
         plan.warnings += [f"{name}: {remark}" for remark in found.remarks]
         return DataPlan(
             **settings,
             source="folder",
             files=found.files,
-            num_train=found.count("train"),
-            num_test=found.count("test"),
+            num_train=found.count("train") if known else None,
+            num_test=found.count("test") if known else None,
             fingerprints=plan.fingerprints("prepare"),
         )
     if name in registry.duplicate_datasets:
@@ -345,5 +347,6 @@ def report_plan(workspace: Workspace, params: Params, plan: Plan) -> ReportPlan:
             for run in params.runs
         },
         search=params.search,
+        trials={name: run.trials for name, run in params.runs.items() if run.trials},
         fingerprints=plan.fingerprints("report"),
     )

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 # Folders and files are called after runs and data sets: file systems end names at 255 bytes.
 LONGEST = 100
@@ -12,6 +13,14 @@ RUN_NAME = rf"^[a-z0-9][a-z0-9_-]{{0,{LONGEST - 1}}}$"
 DATASET_NAME = rf"^[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{LONGEST - 1}}}$"
 Metric = Literal["l2", "cosine", "whitened-cosine"]
 Backend = Literal["faiss", "sklearn"]
+
+
+def one_line(text: str) -> str:
+    """The text. An error where a report has no room for it, or it says nothing."""
+    if not text.isprintable() or not 0 < len(text.strip()) <= len(text) <= LONGEST:
+        allowed = "a line of at most {most} printable characters"
+        raise PydanticCustomError("one_line", allowed, {"most": LONGEST})
+    return text
 
 
 class Section(BaseModel):
@@ -61,6 +70,8 @@ class Run(BaseModel):
     train: dict[str, Any] = {}
     knn: dict[str, Any] = {}
     weights: str | None = None  # a file in the workspace: see `weights_file`
+    # How its settings were chosen, for whoever reads the report: `12 settings, on holdout`.
+    trials: Annotated[str, AfterValidator(one_line)] | None = None
 
 
 class Params(Section):
@@ -69,6 +80,8 @@ class Params(Section):
     dataset: Annotated[str, StringConstraints(pattern=DATASET_NAME)]
     image_size: Annotated[int, Field(ge=8)] | None
     channels: Literal[1, 3] | None
+    # The share of the training images that takes the place of the test images.
+    holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
     latent: Annotated[int, Field(ge=1)]
     depth: Annotated[int, Field(ge=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]

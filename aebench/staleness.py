@@ -12,6 +12,8 @@ from aebench.records.record import Record
 from aebench.records.train import TrainRecord
 from aebench.workspace import PER_RUN, Workspace
 
+OF_SPLITS = ("files", "num_train", "num_test")  # that change with `holdout`, which is said
+
 
 def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     """A line for each stage whose result is not that of the plan, and their sum."""
@@ -88,7 +90,7 @@ def is_alike(data: DataRecord, new: Record) -> bool:
     """Whether the prepared images are probably those of the plan: of one source and size."""
     assert isinstance(new, DataPlan)
     old = data.plan
-    keys = ("image_size", "channels", "source", "num_train")
+    keys = ("image_size", "channels", "holdout", "source", "num_train")
     return data.dataset == new.dataset and all(
         getattr(old, key) == getattr(new, key) for key in keys if old is not None
     )
@@ -147,9 +149,10 @@ def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], code: Mapping[str, Any]
 ) -> Iterator[str]:
     """In words: each setting that changed, and the modules or files behind each fingerprint."""
+    other_split = old.get("holdout") != new.get("holdout")
     for key in dict.fromkeys([*old, *new]):
         was, now = old.get(key), new.get(key)
-        if was == now:
+        if was == now or (other_split and key in OF_SPLITS):
             continue
         if key.endswith(" code"):
             yield changed_code(key, code.get(was or ""), code.get(now or ""))

@@ -52,11 +52,12 @@ ODD_JSON = [
 def tree() -> list[Any]:
     """params.yaml as nested lists of (key, text or list)."""
     train = ("epochs", "batch_size", "learning_rate", "muon_learning_rate", "weight_decay")
-    run = [["model", "light"], ["latent", "3"]]
+    run = [["model", "light"], ["latent", "3"], ["trials", "12 settings"]]
     return [
         ["dataset", "digits"],
         ["image_size", "null"],
         ["channels", "null"],
+        ["holdout", "0.1"],
         ["latent", "32"],
         ["depth", "3"],
         ["seeds", "[0, 1]"],

@@ -10,6 +10,7 @@ from conftest import LIGHT, ROOT, SMALL, Workspace, make
 from synthetic import made, pca, pixels, results, sweep, words
 
 from aebench.errors import AebenchError
+from aebench.records.plan import DataPlan
 from aebench.report.comparison import Comparisons
 from aebench.report.document import BulletList, Table
 from aebench.report.markdown import markdown
@@ -354,6 +355,27 @@ def test_one_name_of_two_data_sets_and_a_mixture():
         Comparisons([one, other, third])
 
 
+def of_holdout(side, share):
+    side.results.data.plan = DataPlan.model_construct(holdout=share)
+    return side
+
+
+def test_holdouts_are_compared_with_their_like_alone():
+    one, other = (of_holdout(side(name, sweep()), 0.1) for name in ("HEAD", "k5"))
+    found = Comparisons([one, other]).document
+    assert found.title == "HOLDOUT 0.1: HEAD -> k5: 0 better, 0 worse of 12 figures of 6 runs"
+    assert "HEAD, k5: pets, 1,438 training and 360 held-out images, hash" in words(found.facts)
+    sets = [of_holdout(one, 0.1) for one in data_sets(2)]
+    assert Comparisons(sets).document.title == "HOLDOUT 0.1: 3 runs on 2 data sets: a, b"
+    for share, kind in ((None, "the test set"), (0.2, "HOLDOUT 0.2")):
+        of_holdout(other, share)
+        with pytest.raises(AebenchError, match=f"^not comparable: .* 0.1, k5 is of {kind}; give"):
+            Comparisons([one, other])
+    of_holdout(sets[1], None)  # of other images, too
+    with pytest.raises(AebenchError, match="^not comparable: exp-0 is of HOLDOUT 0.1, exp-1 is of"):
+        Comparisons(sets)
+
+
 @pytest.mark.parametrize(
     "name", ["<script>", "a|b", "$x^$", "`x`", '"q"', "\u202ex", "猫", "a" * 300]
 )
@@ -429,6 +451,20 @@ def test_fail_on_worse_prints_all_and_says_why(workspace):
         "aebench: error: --fail-on worse: 2 worse: accuracy of one, accuracy of pixels\n"
     )
     workspace.run("aebench", "compare", "k700", "HEAD", "--fail-on", "worse")
+
+
+def test_a_holdout_and_the_test_set_are_not_comparable(workspace):
+    workspace.params(holdout=0.1)
+    workspace.run("aebench", "plan")
+    workspace.run("aebench", "prepare")
+    assert fault(workspace) == (
+        "not comparable: HEAD is of the test set, workspace is of HOLDOUT 0.1; give revisions with "
+        "one `holdout` in their params.yaml"
+    )
+    # Nor is anything shown of the test set's results.
+    done = workspace.run("aebench", "report")
+    assert "one, seed 0: " in done.stderr and "of other images" in done.stderr
+    assert workspace.rows() == {}
 
 
 def test_a_page_of_it_is_written_where_there_is_a_folder(workspace):

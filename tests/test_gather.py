@@ -131,6 +131,31 @@ def test_a_result_takes_the_place_of_a_failed_one(copies):
     assert "mlp, seed 0, of anna: failed there" in found.hidden
 
 
+def test_a_holdout_is_titled_and_never_beside_the_test_set(copies):
+    anna, ben = copies
+    plan = json.loads((ben / "plan/data.json").read_text()) | {"holdout": 0.1}
+    edit(ben / "results/data.json", plan=plan)  # even where the arrays happened to be the same
+    shown = json.loads((ben / "plan/report.json").read_text())
+    text = json.dumps(shown | {"trials": {"mlp": "12 settings, on holdout"}})
+    (ben / "plan/report.json").write_text(text)
+    found = gather(copies)
+    assert found.hidden[0].startswith("all of ben: of other data (digits of HOLDOUT 0.1, hash ")
+    assert {one.source for one in found.results} == {"anna"}
+    assert {one.columns["holdout"] for one in found.results} == {None}
+    only(ben, "mlp", 0, 1)
+    own = files(gather([ben]))
+    report, page = own["report.md"].decode(), own["report.html"].decode()
+    assert report.startswith("# HOLDOUT 0.1 of digits: what a representation costs")
+    for part in ("title", "h1"):
+        assert f"<{part}>HOLDOUT 0.1 of digits: " in page
+    assert "1,438 training and 359 held-out images" in report
+    assert report.count("**HOLDOUT**: a share of 0.1 of the training images of each class, ") == 2
+    assert "- mlp: trials: 12 settings, on holdout." in report
+    assert "trials: 12 settings, on holdout." in page
+    for row in csv.DictReader(own["results.csv"].decode().splitlines()):
+        assert (row["holdout"], row["trials"]) == ("0.1", "12 settings, on holdout")
+
+
 def test_equal_names_of_other_settings_are_told_apart(copies):
     anna, ben = copies
     only(anna, "mlp", 0)

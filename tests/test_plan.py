@@ -49,6 +49,14 @@ def refused(workspace, params=None):
         ("light\n", "light\n    seeds: [1]\n", "runs.one.seeds: a run cannot override 'seeds'"),
         ("light\n", "light\n    knn:\n      k: 0\n", "runs.one.knn.k: got 0; allowed: greater"),
         ("light\n", "light\n    knn:\n      q: 0\n", "runs.one.knn.q: unknown key; allowed: k,"),
+        ("latent: 32", "latent: 32\nholdout: 0", "holdout: got 0; allowed: greater than 0"),
+        ("latent: 32", "latent: 32\nholdout: 1", "holdout: got 1; allowed: less than 1"),
+        ("latent: 32", "latent: 32\nholdout: 10 %", "holdout: got '10 %'; allowed: number"),
+        ("light\n", "light\n    holdout: 0.1\n", "runs.one.holdout: a run cannot override 'hold"),
+        ("light\n", "light\n    trials: 12\n", "runs.one.trials: got 12; allowed: string"),
+        ("light\n", "light\n    trials: ''\n", "runs.one.trials: got ''; allowed: a line of at"),
+        ("light\n", f"light\n    trials: {'a' * 101}\n", "at most 100 printable characters"),
+        ("light\n", 'light\n    trials: "a\\nb"\n', "runs.one.trials: got 'a\\nb'; allowed: a li"),
         ("light\n", "light\n  one:\n    model: x\n", 'found duplicate key "one"; remove one'),
     ],
 )
@@ -209,6 +217,31 @@ def test_option_enters_the_plan_with_its_default(light):
     light.run("aebench", "plan")
     build = json.loads((light / "plan/one/train.json").read_text())["build"]
     assert build == {"beta": 4.0, "latent": 32}
+
+
+def test_trials_are_the_reports_alone_and_no_holdout_is_in_no_plan(light):
+    def plans(**changes):
+        light.params(**changes)
+        light.run("aebench", "plan")
+        return {p: p.read_bytes() for p in (light / "plan").rglob("*.json")}
+
+    def changed(other):
+        return {path.name for path in one if other[path] != one[path]}
+
+    one = plans()
+    assert plans(holdout=None) == one and b"holdout" not in b"".join(one.values())
+    said = {"one": {"model": "light", "trials": "12 settings, on holdout: 0.1 ${x}"}}
+    assert changed(plans(runs=said)) == {"report.json"}
+    shown = json.loads((light / "plan/report.json").read_text())
+    assert shown["trials"] == {"one": "12 settings, on holdout: 0.1 ${x}"}
+    listed = light.run("aebench", "list").stdout
+    assert "one    light" in listed and "12 settings" not in listed
+    assert changed(plans(runs={"one": {"model": "light"}}, holdout=0.1)) == {
+        "data.json",
+        "report.json",
+    }
+    data = json.loads((light / "plan/data.json").read_text())
+    assert (data["holdout"], data["num_train"], data["num_test"]) == (0.1, None, None)
 
 
 def test_plugin_is_imported_again_only_after_a_change(light, tmp_path):

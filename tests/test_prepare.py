@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import itertools
 import json
 import pickle
 import struct
@@ -105,6 +106,117 @@ def test_every_source_gives_one_data_hash(light, tmp_path):
             Image.fromarray(image[0]).save(folder / f"{len(images) - i}.png")
     again, _ = prepared(light, dataset="mydigits")
     assert again["data_hash"] == meta["data_hash"]
+
+
+def as_set(images):
+    return {image.tobytes() for image in images}
+
+
+def test_holdout_is_the_same_of_every_source_and_grows_with_the_share(light, tmp_path):
+    _, whole = prepared(light)
+    meta, tenth = prepared(light, holdout=0.1)
+    assert (meta["num_train"], meta["num_test"]) == (1294, 144)
+    for label in range(10):  # the first of each class, as the prepared images are ordered
+        own = whole["train_images"][whole["train_labels"] == label]
+        number = round(len(own) / 10)
+        assert (tenth["test_images"][tenth["test_labels"] == label] == own[:number]).all()
+        assert (tenth["train_images"][tenth["train_labels"] == label] == own[number:]).all()
+    assert json.loads((light / "results/data.json").read_text())["plan"]["holdout"] == 0.1
+    assert len(sprite(light)) == 4 * 8
+    # A folder of the training images alone, in another order.
+    for i, image in enumerate(whole["train_images"]):
+        folder = tmp_path / "data/mine/train" / str(whole["train_labels"][i])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(folder / f"{2000 - i}.bmp")
+    again, _ = prepared(light, dataset="mine")
+    assert again == meta
+    _, half = prepared(light, holdout=0.5)
+    assert as_set(tenth["test_images"]) < as_set(half["test_images"])
+
+
+def test_holdout_opens_no_test_image_of_a_folder(light, folder_data, tmp_path):
+    folder = folder_data()
+    (folder / "test").rename(tmp_path / "test")
+    meta, _ = prepared(light, dataset="pets", holdout=0.1)
+    plan = (light / "plan/data.json").read_bytes()
+    assert (meta["num_train"], meta["num_test"]) == (32, 4)
+    # Broken, of other classes, named as nobody may, without end: nobody looks.
+    (folder / "test/no cat").mkdir(parents=True)
+    (folder / "test/no cat/broken.png").write_bytes(b"")
+    (folder / "test/no cat/gone.png").symlink_to("nowhere")
+    (folder / "test/no cat/loop").symlink_to(folder / "test")
+    (folder / "test/empty\nclass").mkdir()
+    assert light.run("aebench", "plan").stderr == ""
+    assert (light / "plan/data.json").read_bytes() == plan
+    light.run("aebench", "prepare")
+    (folder / "train/cat/0.png").unlink()
+    light.run("aebench", "plan")
+    assert (light / "plan/data.json").read_bytes() != plan
+
+
+def test_holdout_drops_the_test_arrays_of_a_plugin_unread(light):
+    source = (
+        "import numpy as np\nfrom aebench import hookimpl\n\n"
+        "def load(root):\n"
+        "    i = np.arange(40 * 64).astype(np.uint8).reshape(40, 1, 8, 8) + np.arange(40)[:, None,"
+        " None, None].astype(np.uint8)\n"
+        "    return {'train': (i, np.arange(40) % 2), TEST 'classes': ['a', 'b']}\n\n"
+        "@hookimpl\ndef register_datasets(register):\n    register('mine', load)\n"
+    )
+    for test in ("'test': (i[:, :, 1:], 0),", "'test': 'nothing',", ""):
+        (light / "plugins/mine.py").write_text(source.replace("TEST", test))
+        meta, _ = prepared(light, dataset="mine", holdout=0.2)
+        assert (meta["num_train"], meta["num_test"]) == (32, 8)
+    light.params(holdout=None)
+    light.run("aebench", "plan")
+    done = light.run("aebench", "prepare", ok=False)
+    assert (
+        "load returned ['train', 'classes']; allowed: a dict with ['train', 'test'" in done.stderr
+    )
+
+
+def test_holdout_keeps_equal_pixels_on_one_side(light, tmp_path):
+    """Classes of two and three different images, each three times; of one that both have, too."""
+
+    def first(grey):
+        return hashlib.sha256(bytes([grey] * 64)).digest()
+
+    b, both, a, last = sorted(range(256), key=first)[:4]
+    for name, own in (("a", (both, a)), ("b", (b, both, last))):
+        folder = tmp_path / "data/few/train" / name
+        folder.mkdir(parents=True)
+        for grey, copy in itertools.product(own, range(3)):
+            Image.new("L", (8, 8), grey).save(folder / f"{grey}-{copy}.png")
+    for share in (0.01, 0.5, 0.999):  # one at least, and not all
+        _, arrays = prepared(light, dataset="few", holdout=share, knn=knn(1))
+        greys = {split: arrays[f"{split}_images"][:, 0, 0, 0].tolist() for split in SPLITS}
+        assert greys == {"test": [both] * 3 + [b] * 3 + [both] * 3, "train": [a] * 3 + [last] * 3}
+        assert arrays["test_labels"].tolist() == [0] * 3 + [1] * 6
+
+
+SPLITS = ("train", "test")
+
+
+def test_holdout_of_a_class_with_one_different_image_is_refused(light, folder_data):
+    folder = folder_data(count=1)
+    (first, *others) = sorted((folder / "train/cat").iterdir())
+    for other in others:
+        other.write_bytes(first.read_bytes())
+    text = refused(light, dataset="pets", holdout=0.5, knn=knn(1))
+    assert text == (
+        "aebench: error: params.yaml: holdout: got 0.5, which leaves nothing of class 'cat' of "
+        "pets to train on (different training images of it: 1); allowed: two and more of each "
+        "class; add some, remove the class, or set holdout: null\n"
+    )
+    # Of a class how many are left is known only now.
+    light.params(dataset="digits", knn=knn(720))
+    light.run("aebench", "plan")
+    done = light.run("aebench", "prepare", ok=False)
+    assert "knn.k of run one: got 720; allowed: 1 to 717, the number of tr" in done.stderr
+
+
+def knn(k):
+    return {"k": k, "metric": "l2", "backend": "faiss"}
 
 
 def test_images_that_disagree_need_a_parameter(light, folder_data):

@@ -53,6 +53,17 @@ def test_files_of_a_plugin_are_named(baseline):
     assert len(lines) == 5
 
 
+def test_a_holdout_and_trials_are_told(baseline):
+    text = (baseline / "params.yaml").read_text()
+    said = text.replace("model: mlp", "model: mlp\n    trials: 12 settings")
+    (baseline / "params.yaml").write_text(said)
+    assert check(baseline)[0] == "report: trials.mlp is new ('12 settings')"
+    baseline.params(holdout=0.1)
+    first, second, *_ = check(baseline)
+    assert first == "prepare: holdout is new (0.1)"
+    assert "-0: follows prepare, if the images change (no earlier time" in second
+
+
 def test_images_are_told(baseline):
     baseline.params(image_size=16)
     first, second, *_ = check(baseline)

@@ -56,8 +56,9 @@ def datasets(registry: Registry) -> Rows:
 
 
 def pins(run: dict[str, Any]) -> str:
-    """`latent=10` for each key but the model."""
-    return ", ".join(f"{key}={value}" for key, value in run.items() if key != "model")
+    """`latent=10` for each key that alters its results, but the model."""
+    said = ("model", "trials")
+    return ", ".join(f"{key}={value}" for key, value in run.items() if key not in said)
 
 
 def section(title: str, headers: Sequence[str], rows: Rows) -> None:

@@ -39,11 +39,24 @@ class DataPlan(Record):
     dataset: str
     image_size: int | None
     channels: Literal[1, 3] | None
+    holdout: float | None = None  # of the training images, in place of the test images
     source: str  # `folder`, or the plug-in's name
-    files: str | None = None  # of a folder: SHA-256 over its files' names, sizes and times
-    num_train: int | None = None  # of a folder
+    # SHA-256 over the names, sizes and times of a folder's files, of train alone with a holdout.
+    files: str | None = None
+    num_train: int | None = None  # of a folder; not known with a holdout
     num_test: int | None = None
     fingerprints: Fingerprints
+
+    @model_serializer(mode="wrap")
+    def without_no_holdout(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The plan, without `holdout` where it is of the test images."""
+        found = handler(self)
+        return found if self.holdout else {k: v for k, v in found.items() if k != "holdout"}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What is read of the data set."""
+        return ("train",) if self.holdout else ("train", "test")
 
 
 class ModelPlan(Record):
@@ -122,13 +135,13 @@ class ReportPlan(Record):
     data: str  # SHA-256 of plan/data.json
     expected: dict[str, dict[str, str]]  # run -> stage -> SHA-256 of its plan file
     search: dict[str, str] = {}  # approximate indexes, of the first seed's codes
+    trials: dict[str, str] = {}  # run -> how its settings were chosen, in the user's words
     fingerprints: Fingerprints
 
     @model_serializer(mode="wrap")
-    def without_no_search(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The plan, without `search` where no index is tried."""
-        found = handler(self)
-        return found if self.search else {k: v for k, v in found.items() if k != "search"}
+    def without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The plan, without `search` where no index is tried, and `trials` where none is said."""
+        return {k: v for k, v in handler(self).items() if v or k not in ("search", "trials")}
 
     def expected_of(self, run: str, seed: int) -> dict[str, str]:
         """Stage -> SHA-256 of its plan file; `index-<name>` of the first seed alone."""

@@ -67,6 +67,22 @@ class DataRecord(Prepared, Planned):
     provenance: Provenance
 
     @property
+    def holdout(self) -> float | None:
+        """The share of the training images that stands in place of the test images."""
+        return self.plan.holdout if self.plan else None
+
+    @property
+    def kind(self) -> str:
+        """What the figures are of. Those of one kind are never held against another's."""
+        return f"HOLDOUT {self.holdout}" if self.holdout else "the test set"
+
+    @property
+    def sizes(self) -> str:
+        """`50,000 training and 10,000 test images`."""
+        tested = "held-out" if self.holdout else "test"
+        return f"{self.num_train:,} training and {self.num_test:,} {tested} images"
+
+    @property
     def words(self) -> list[str]:
         """The remarks and the duplicates, a phrase each."""
         counted = self.duplicates and self.duplicates.words

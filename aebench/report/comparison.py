@@ -234,9 +234,10 @@ class Comparisons:
     """The first side against each of the others; or, of different images, all side by side."""
 
     def __init__(self, sides: Sequence[Side]) -> None:
-        """AebenchError where some are of the same images and some are not."""
+        """AebenchError where some are of the same images and some are not, or of another kind."""
         self.sides = list(sides)
         first, *rest = sides
+        check_one_kind(self.sides)
         self.are_of_one_data_set = len({side.data_hash for side in sides}) == 1
         if not self.are_of_one_data_set:
             check_distinct(self.sides)
@@ -284,8 +285,13 @@ class Comparisons:
     @property
     def document(self) -> Document:
         """All that there is to read."""
-        if not self.are_of_one_data_set:
-            return across(self.sides)
+        data = self.sides[0].results.data
+        found = self.of_one_data_set if self.are_of_one_data_set else across(self.sides)
+        return replace(found, title=f"{data.kind}: {found.title}") if data.holdout else found
+
+    @property
+    def of_one_data_set(self) -> Document:
+        """The first side against each of the others."""
         before, several = hidden(self.sides[0]), len(self.comparisons) > 1
         blocks: list[Block] = [BulletList(before)] if before and several else []
         for one in self.comparisons:
@@ -411,6 +417,17 @@ def seeds(pair: Pair) -> Cell:
         for one in (pair.old, pair.new)
     )
     return Cell(old if old == new else f"{old} -> {new}")
+
+
+def check_one_kind(sides: Sequence[Side]) -> None:
+    """AebenchError where some are of the test set and others of a holdout, or of another one."""
+    first, *rest = sides
+    for side in rest:
+        if (own := side.results.data.kind) != (kind := first.results.data.kind):
+            raise AebenchError(
+                f"not comparable: {first.name} is of {kind}, {side.name} is of {own}; give "
+                "revisions with one `holdout` in their params.yaml"
+            )
 
 
 def check_distinct(sides: Sequence[Side]) -> None:

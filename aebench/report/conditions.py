@@ -47,7 +47,7 @@ def facts(found: Findings, experiment: str | None) -> list[Span]:
     said: list[Sequence[Span]] = [
         [f"{counted(len(results.runs), 'run')} x {up_to}{counted(len(results.seeds), 'seed')}"],
         [
-            f"{results.data.num_train:,} training and {results.data.num_test:,} test images, "
+            f"{results.data.sizes}, "
             f"{channels} x {height} x {width}, {counted(len(results.data.classes), 'class')}"
         ],
         only(values(rows, "train_machine"), "machines"),
@@ -126,11 +126,21 @@ def data(results: Results) -> list[Span]:
     facts = results.data
     channels, height, width = facts.shape
     return [
-        f"{facts.dataset} from {facts.source}, {facts.num_train:,} training and "
-        f"{facts.num_test:,} test images, {channels} x {height} x {width}, "
+        f"{facts.dataset} from {facts.source}, {facts.sizes}, {channels} x {height} x {width}, "
         f"{len(facts.classes)} classes, hash ",
         Code(facts.data_hash[:12]),
         *(f"; {phrase}" for phrase in facts.words),
+        *([". ", *held_out(results)] if facts.holdout else []),
+    ]
+
+
+def held_out(results: Results) -> list[Span]:
+    """What the figures are of, where that is not the test set."""
+    return [
+        Strong("HOLDOUT"),
+        f": a share of {results.data.holdout} of the training images of each class, the first by "
+        "the SHA-256 of their pixels, is not trained on and is what is called test images here; "
+        "the test images themselves were not opened",
     ]
 
 

@@ -25,13 +25,15 @@ MEASURES = ("mse", "psnr", "accuracy")  # those of each image
 class Configuration:
     """Runs with equal settings, as one: their names, settings and results, one per seed.
 
-    `baseline`: pca or pixels where its plug-in declares that role.
+    `baseline`: pca or pixels where its plug-in declares that role; `trials`: how its settings were
+    chosen, as each of its runs says it.
     """
 
     names: list[str]
     settings: dict[str, Any]
     baseline: str | None = None
     results: list[Result] = field(default_factory=list)
+    trials: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -179,6 +181,8 @@ def configurations(results: Iterable[Result]) -> list[Configuration]:
         )
         if result.run not in one.names:
             one.names.append(result.run)
+        if (said := result.columns.get("trials")) and said not in one.trials:
+            one.trials.append(said)
         if result.seed not in (other.seed for other in one.results):
             one.results.append(result)
     return list(found.values())

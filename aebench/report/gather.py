@@ -45,14 +45,16 @@ def gather(folders: Sequence[Path]) -> Results:
     """
     places = places_of(folders)
     first = places[0].data
-    same = [place for place in places if place.data.data_hash == first.data_hash]
+    wanted = first.data_hash, first.kind
+    same = [place for place in places if (place.data.data_hash, place.data.kind) == wanted]
     alike = [place for place in same if place.data.examples == first.examples]
     found = Results(first, [], None, None, {}, [], [], None)
     found.originals = next(pictures(alike, read_originals, "shown test images", found.hidden), None)
     found.sprite = next(pictures(same, read_sprite, "images of the maps", found.hidden), None)
     for place in places:
         if place not in same:
-            what = f"{place.data.dataset}, hash {place.data.data_hash[:12]}"
+            kind = f" of {place.data.kind}" if place.data.kind != first.kind else ""
+            what = f"{place.data.dataset}{kind}, hash {place.data.data_hash[:12]}"
             found.hidden.append(f"all of {place.name}: of other data ({what})")
             continue
         counts = Counter(add(found, result) for result in results_below(place, first, found.hidden))
@@ -130,6 +132,8 @@ def results_below(place: Place, first: DataRecord, hidden: list[str]) -> Iterato
         result.source = place.name
         if place.name:
             result.columns["source"] = place.name
+        if place.plan:
+            result.columns["trials"] = place.plan.trials.get(run)
         yield result
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from aebench.report import figures
 from aebench.report.charts import Charts
 from aebench.report.classes import classes, classes_table
-from aebench.report.conditions import caveats, conditions, facts, with_commands_last
+from aebench.report.conditions import caveats, conditions, facts, held_out, with_commands_last
 from aebench.report.differences import differences
 from aebench.report.document import (
     BulletList,
@@ -53,7 +53,12 @@ class Report(Findings):
     def document(self) -> Document:
         """All that there is to read: the answer first, what to look up last."""
         results, found, charts = self.results, self.configurations, Charts(self)
-        smoke = Paragraph([Strong("SMOKE: digits, not a benchmark.")])
+        data = results.data
+        smoke = [Paragraph([Strong("SMOKE: digits, not a benchmark.")])] * (
+            data.dataset == "digits"
+        )
+        held = [Paragraph([*held_out(results), "."])] if data.holdout else []
+        of = f"{data.kind} of {data.dataset}" if data.holdout else data.dataset
         doubts, commands = with_commands_last(caveats(self))
         sections = [
             *in_short(self),
@@ -81,8 +86,8 @@ class Report(Findings):
         ]
         sections = [section for section in sections if section.blocks]
         return Document(
-            f"{results.data.dataset}: what a representation costs, and what it keeps",
-            [smoke] if results.data.dataset == "digits" else [],
+            f"{of}: what a representation costs, and what it keeps",
+            [*held, *smoke],
             sections,
             facts(self, self.experiment),
             [*appendix, *definitions([*sections, *appendix])],

@@ -233,6 +233,7 @@ def read_results(
                 folder = workspace.results / run / str(seed)
                 expected = plan.expected_of(run, seed)
                 result = read_result(folder, data, expected, pictures)
+                result.columns["trials"] = plan.trials.get(run)
                 found.results.append(result)
                 for name, error in result.unread.items():
                     found.hidden.append(f"{run}, index {name}: {told(workspace, error)}")
@@ -366,6 +367,7 @@ def row(
         "code_bytes": floats and floats * 4,
         "compression": floats and int(np.prod(data.shape)) / (floats * 4),
         "data_hash": train.data_hash,
+        "holdout": data.holdout,
         "plan_hash": train.plan_hash,
         "options": json.dumps({k: v for k, v in build.items() if k not in named}),
         **{key: recipe.get(key) for key in Recipe.model_fields},
@@ -376,6 +378,7 @@ def row(
         **versions(train.provenance, knn.provenance),
         "date": train.provenance.date,
         "note": "; ".join(filter(None, (train.note, knn.note))) or None,
+        "trials": None,  # which a plan alone says
     }
     return {key: found[key] for key in FIRST} | found
 

@@ -133,10 +133,7 @@ def about(sides: Sequence[Side]) -> str:
     for of_one in found.values():
         data = of_one[0].results.data
         names = [f"{side.name} ({side.commit})" if side.commit else side.name for side in of_one]
-        said.append(
-            f"{', '.join(names)}: {data.dataset}, {data.num_train:,} training and "
-            f"{data.num_test:,} test images, hash {data.data_hash[:12]}"
-        )
+        said.append(f"{', '.join(names)}: {data.dataset}, {data.sizes}, hash {data.data_hash[:12]}")
     return "; ".join(said)
 
 

@@ -71,8 +71,9 @@ def notes(ones: Sequence[Configuration]) -> list[Block]:
     for one in ones:
         for sentence in remarks(one):
             said.setdefault(sentence, []).append(one)
-    of_models = {one.first("note") for one in ones}  # last: they push out no other sentence
-    first = sorted(said.items(), key=lambda item: item[0] in of_models)[:LISTED]
+    # What users wrote is last: it pushes out no other sentence.
+    theirs = {words for one in ones for words in (one.first("note"), *chosen(one))}
+    first = sorted(said.items(), key=lambda item: item[0] in theirs)[:LISTED]
     items: list[Text] = [
         [named([one.name for one in found], 4), f": {short(words)}."] for words, found in first
     ]
@@ -81,10 +82,13 @@ def notes(ones: Sequence[Configuration]) -> list[Block]:
 
 
 def remarks(one: Configuration) -> list[str]:
-    """The model's own note, what it was given, and why a figure is blank or not what it seems."""
+    """The model's own note, how its settings were chosen, what it was given, and why a figure is
+    blank or not what it seems.
+    """
     if not one.ok:
         return []
     found = [one.first("note")] if one.first("note") is not None else []
+    found += chosen(one)
     if one.saw_labels:
         found.append(
             "saw the labels of the training images: no rival in accuracy to what learnt from the "
@@ -104,6 +108,11 @@ def remarks(one: Configuration) -> list[str]:
     if (operations := one.first("uncounted_operations")) is not None:
         found.append(f"its MACs are not known, torch has no count of {operations}")
     return found
+
+
+def chosen(one: Configuration) -> list[str]:
+    """How its settings were, in the words of params.yaml."""
+    return [f"trials: {words}" for words in one.trials]
 
 
 def number(column: str, pattern: str, factor: float = 1) -> CellOf:
