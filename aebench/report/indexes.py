@@ -254,44 +254,32 @@ class Scale:
 
     @property
     def figures(self) -> list[Figure]:
-        """A panel for each index that is searched at several settings, one for all others."""
-        swept = [name for name in self.names if self.is_swept(name)]
-        fixed = [name for name in self.names if name not in swept]
-        panels = [([name], name) for name in swept] + ([(fixed, "others")] if fixed else [])
-        return [found for names, title in panels for found in self.figure(names, title)]
+        """A panel for each index."""
+        return [found for name in self.names for found in self.figure(name)]
 
-    def is_swept(self, name: str) -> bool:
-        """Whether there is a choice, even where the first setting finds all."""
-        return any(
-            {"nprobe", "efSearch"} & setting.setting.keys()
-            for trial in self.trials
-            if trial.name == name
-            for setting in trial.record.searched
-        )
-
-    def figure(self, names: Sequence[str], title: str) -> list[Figure]:
+    def figure(self, name: str) -> list[Figure]:
         """Queries per second over recall; empty where no times may be compared."""
-        known = [trial for trial in self.clean if trial.name in names]
+        known = [trial for trial in self.clean if trial.name == name]
         every = [*dict.fromkeys(trial.one for trial in known)]
-        shown = best_and_references(every, CURVES // len(names) or 1)
+        shown = best_and_references(every, CURVES)
         drawn = [trial for trial in known if trial.one in shown]
         if not drawn:
             return []
-        curves = [self.curve(trial, len(names) > 1) for trial in drawn]
         label = "queries per second, all threads (log)"
+        curves = [self.curve(trial) for trial in drawn]
         picture = lines(Axis("recall, %"), Axis(label, log=True), curves, self.levels(shown))
-        what = title if len(names) > 1 else f"{title} ({drawn[0].record.plan.index})"
         caption = (
             "Queries per second in a batch over recall: up and right is better. Levels: exact "
             f"search.{of_all(shown, every)}"
         )
-        left = sum(trial.name in names for trial in self.trials) - len(known)
+        left = sum(trial.name == name for trial in self.trials) - len(known)
         if left:
             caption += f" {left} timed while others had the cores, or elsewhere, left out."
-        return [Figure(f"scale-{title}", picture, f"Recall against speed: {what}", caption)]
+        title = f"Recall against speed: {name} ({drawn[0].record.plan.index})"
+        return [Figure(f"scale-{name}", picture, title, caption)]
 
-    def curve(self, trial: Trial, several: bool) -> Series:
-        """A run's codes in an index. `several`: whether others stand in the picture, too."""
+    def curve(self, trial: Trial) -> Series:
+        """A run's codes in an index."""
         one, points = trial.one, []
         for found in trial.record.searched[::-1]:  # a line is named at its end: there they part
             tip = (
@@ -301,8 +289,7 @@ class Scale:
             )
             place = 100 * found.recall, found.queries_per_second
             points.append(Point(*place, card=one.card, tip=tip))
-        name = f"{one.short_name} {trial.name}" if several else one.short_name
-        return Series(name, self.looks[one], points, joined=len(points) > 1)
+        return Series(one.short_name, self.looks[one], points, joined=len(points) > 1)
 
     def levels(self, shown: Sequence[Configuration]) -> list[Level]:
         """Exact search of raw pixels, and of the smallest of the codes."""
