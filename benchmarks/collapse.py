@@ -19,6 +19,7 @@ import numpy as np
 from _machine import arguments, median, note, show
 
 from aebench.evaluation.search import BACKENDS, search
+from aebench.schema import Backend
 
 BANK, QUERIES, FLOATS, K, REPEATS = 50_000, 10_000, 32, 50, 3
 Random = np.random.Generator
@@ -111,7 +112,7 @@ def worker(kind: str, backend: str) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def measured(kind: str, backend: str) -> dict[str, float]:
+def measured(kind: str, backend: Backend) -> dict[str, float]:
     random = np.random.default_rng(0)
     bank, queries = (KINDS[kind](random, n).astype(np.float32) for n in (BANK, QUERIES))
     search(bank[:1], queries[:1], 1, backend)  # imports and starts threads
@@ -124,6 +125,6 @@ def measured(kind: str, backend: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        print(json.dumps(measured(*sys.argv[2:])))
+        print(json.dumps(measured(sys.argv[2], "faiss" if sys.argv[3] == "faiss" else "sklearn")))
     else:
         main()

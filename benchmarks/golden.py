@@ -62,7 +62,9 @@ def unclipped_mse(run: str) -> float:
 
     images = np.load(HERE.prepared / "test_images.npy").astype(np.float32) / 255
     codes = torch.from_numpy(np.load(HERE.run_path(run, 0, "test_codes.npy")))
-    decoded = aebench.load(run).decoder(codes).numpy()
+    decoder = aebench.load(run).decoder
+    assert decoder  # those of the runs here have one
+    decoded = decoder(codes).numpy()
     return float(np.square(decoded - images, dtype=np.float64).mean())
 
 

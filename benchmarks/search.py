@@ -20,6 +20,7 @@ from _machine import arguments, median, need_cifar10, note, show
 
 from aebench.evaluation.panel import flattened
 from aebench.evaluation.search import BACKENDS, kernels, search
+from aebench.schema import Backend
 from aebench.workspace import Workspace
 
 RUNS = {"pca-latent10": 10, "pca": 32, "pca-latent100": 100, "pca-latent1000": 1000, "pixels": 3072}
@@ -69,7 +70,7 @@ def worker(run: str, backend: str, coretype: str) -> dict:
     return json.loads(done.stdout)
 
 
-def measured(run: str, backend: str) -> dict:
+def measured(run: str, backend: Backend) -> dict:
     here = Workspace()
     if run == "pixels":
         paths = (here.prepared / f"{split}_images.npy" for split in ("train", "test"))
@@ -89,6 +90,6 @@ def measured(run: str, backend: str) -> dict:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        print(json.dumps(measured(*sys.argv[2:])))
+        print(json.dumps(measured(sys.argv[2], "faiss" if sys.argv[3] == "faiss" else "sklearn")))
     else:
         main()

@@ -118,7 +118,7 @@ def measure_peaks() -> dict[str, float]:
         times = []
         for _ in range(20):
             start = time.perf_counter()
-            a @ a
+            _ = a @ a
             times.append(time.perf_counter() - start)
         name = "bfloat16" if setting == "bfloat16" else "float32"
         peaks[name] = max(peaks.get(name, 0.0), 2e-9 * 2048**3 / median(times))
@@ -178,6 +178,8 @@ def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, fl
 
     torch.set_num_threads(threads)
     autoencoder = built(model).train()
+    decoder = autoencoder.decoder
+    assert decoder  # both models have one
     data = Cifar10()
     steps = len(data) // BATCH
     optimizer = torch.optim.Adam(autoencoder.parameters(), RATE)
@@ -190,12 +192,13 @@ def notebook(model: str, workers: int, threads: int, probe: int) -> dict[str, fl
         ),
     )
     random = np.random.default_rng(0)
+    seconds, total = 0.0, 0.0
     for _ in range(EPOCHS):
         order = random.permutation(len(data)).tolist()
         loader = DataLoader(data, BATCH, sampler=order, num_workers=workers, drop_last=True)
         start, total = time.perf_counter(), 0.0
         for step, (images, _) in enumerate(loader):
-            loss = functional.mse_loss(autoencoder.decoder(autoencoder.encoder(images)), images)
+            loss = functional.mse_loss(decoder(autoencoder.encoder(images)), images)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -226,8 +229,8 @@ def aebench(model: str, recipe: str) -> dict[str, float]:
     autoencoder = built(model)
     images = torch.from_numpy(np.load(HERE.prepared / "train_images.npy", mmap_mode="c"))
     how = execution(autoencoder)
-    curve = training.fit_by_gradient(autoencoder, images, 0, Recipe(**settings), how)
-    return {"epoch": curve[-1][1].seconds, "loss": curve[-1][0]}
+    curve = training.fit_by_gradient(autoencoder, images, None, 0, Recipe(**settings), how)
+    return {"epoch": curve[-1].used.seconds, "loss": curve[-1].means["loss"]}
 
 
 if __name__ == "__main__":
@@ -241,6 +244,8 @@ if __name__ == "__main__":
                 result = flops_an_image(name)
             case [recipe, model]:
                 result = aebench(model, recipe)
+            case _:
+                sys.exit(__doc__)
         print(json.dumps(result))
     else:
         main()

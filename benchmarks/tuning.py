@@ -47,13 +47,15 @@ def main() -> None:
     told = torch.from_numpy(labels["train"])
     found = trained(model, shape, arguments, bank, told, 0, Recipe(**recipe))
     autoencoder = reloaded(build_autoencoder(model, shape, arguments), found.weights)
+    decoder = autoencoder.decoder
+    assert decoder, f"{name} has no decoder"
     with torch.inference_mode():
         codes = [
             torch.cat([autoencoder.encoder(as_floats(part)) for part in split.split(500)])
             for split in (bank, queries)
         ]
         errors = [
-            (autoencoder.decoder(part).clamp(0, 1) - as_floats(truth)).square().mean((1, 2, 3))
+            (decoder(part).clamp(0, 1) - as_floats(truth)).square().mean((1, 2, 3))
             for part, truth in zip(codes[1].split(500), queries.split(500), strict=True)
         ]
     neighbours = search(codes[0].numpy(), codes[1].numpy(), 10, "faiss")
