@@ -74,7 +74,10 @@ runs:
 
 
 class Watch:
-    """A profiler: for each computing module, the modules of aebench whose functions it calls."""
+    """A tracer: for each computing module, the modules of aebench whose functions it calls.
+
+    Of calls alone, where a profiler is also called for each function written in C.
+    """
 
     def __init__(self, functions):
         self.codes = {}
@@ -87,30 +90,36 @@ class Watch:
 
     def __call__(self, frame, event, _):
         code = frame.f_code
-        if event == "call":
-            if code in self.codes:
-                self.computing.append(self.codes[code])
-            # An import runs modules, which are covered as imports are.
-            if code.co_name != "<module>" and (module := module_of(code.co_filename)):
-                for computing in self.computing:
-                    self.seen[computing].add(module)
-        elif event == "return" and code in self.codes:
+        if code in self.codes:
+            self.computing.append(self.codes[code])
+        # An import runs modules, which are covered as imports are.
+        if self.computing and code.co_name != "<module>" and (file := module_of(code.co_filename)):
+            for computing in self.computing:
+                self.seen[computing].add(file)
+        if code not in self.codes:
+            return None
+        frame.f_trace_lines = False
+        return self.within
+
+    def within(self, frame, event, _):
+        if event == "return":
             self.computing.pop()
+        return self.within
 
     @contextlib.contextmanager
     def on(self):
         """In this thread and in those that start meanwhile, as pools do."""
-        before = sys.getprofile(), threading.getprofile()
-        threading.setprofile(self)
-        sys.setprofile(self)
+        before = sys.gettrace(), threading.gettrace()
+        threading.settrace(self)
+        sys.settrace(self)
         try:
             yield
         finally:
-            sys.setprofile(before[0])
-            threading.setprofile(before[1])
+            sys.settrace(before[0])
+            threading.settrace(before[1])
 
 
-@functools.cache  # for each call of any function: 26 s instead of 138
+@functools.cache  # asked at each call of any function
 def module_of(path):
     """The module of aebench that the file holds."""
     file = Path(path)
@@ -178,7 +187,7 @@ def test_all_that_runs_is_covered_by_the_key(seen, module):
 
 
 def test_functions_in_threads_are_seen():
-    """The search ranks in a pool: a profiler of one thread would miss it."""
+    """The search ranks in a pool: a tracer of one thread would miss it."""
     watch = Watch({})
     watch.computing.append("here")
     with watch.on():
