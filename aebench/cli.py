@@ -75,8 +75,8 @@ def in_own_process(arguments: list[str], parents: list[int]) -> int:
     folder = children.temporary_folder()
     try:
         guardian = None
-        slowly = imports_slowly(arguments)
-        if parents and slowly is not None:
+        slowly = imports_slowly(arguments) if parents else None
+        if slowly is not None:
             guardian = forkserver.connected(__name__, arguments, found, folder, slowly)
         if guardian is None:
             guardian = children.forked(lambda: run(arguments), found, folder)

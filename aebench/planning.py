@@ -23,6 +23,7 @@ from aebench.records.plan import (
     TrainPlan,
     Untrained,
     WeightsFile,
+    splits_of,
 )
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
@@ -214,7 +215,7 @@ def data_plan(params: Params, registry: Registry, plan: Plan) -> DataPlan:
             "`dvc exp run --temp` has another one; give an absolute path"
         )
     if any(os.path.isdir(folder / split) for split in ("train", "test")):
-        found = image_folder(folder, ("train",) if params.holdout else ("train", "test"))
+        found = image_folder(folder, splits_of(params.holdout))
         known = not params.holdout  # else how many are left is known when their content is
         plan.warnings += [f"{name}: {remark}" for remark in found.remarks]
         return DataPlan(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from _machine import arguments, median, note, show
@@ -125,6 +126,6 @@ def measured(kind: str, backend: Backend) -> dict[str, float]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        print(json.dumps(measured(sys.argv[2], "faiss" if sys.argv[3] == "faiss" else "sklearn")))
+        print(json.dumps(measured(sys.argv[2], cast(Backend, sys.argv[3]))))
     else:
         main()

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import cast
 
 import numpy as np
 from _machine import arguments, median, need_cifar10, note, show
@@ -90,6 +91,6 @@ def measured(run: str, backend: Backend) -> dict:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        print(json.dumps(measured(sys.argv[2], "faiss" if sys.argv[3] == "faiss" else "sklearn")))
+        print(json.dumps(measured(sys.argv[2], cast(Backend, sys.argv[3]))))
     else:
         main()

@@ -181,6 +181,11 @@ def test_what_cannot_be_asked_of_a_server_is_asked_of_none(monkeypatch):
     far.close()
 
 
+def test_server_is_joined_but_not_started_by_who_needs_little_of_it():
+    dvc = children.known(os.getpid())
+    assert forkserver.connect("aebench.cli", dvc, starting=False) is None
+
+
 def test_only_stages_of_that_dvc_and_this_user_are_served(served):
     """Nor does who says nothing keep another from being served."""
     told, said = served("""

@@ -33,6 +33,11 @@ class Fingerprints(Part):
         return self.model_dump(exclude_none=True)
 
 
+def splits_of(holdout: float | None) -> tuple[str, ...]:
+    """What is read of a data set: with a holdout its training images alone."""
+    return ("train",) if holdout else ("train", "test")
+
+
 class DataPlan(Record):
     """plan/data.json: where the images come from and how they are converted."""
 
@@ -56,7 +61,7 @@ class DataPlan(Record):
     @property
     def splits(self) -> tuple[str, ...]:
         """What is read of the data set."""
-        return ("train",) if self.holdout else ("train", "test")
+        return splits_of(self.holdout)
 
 
 class ModelPlan(Record):

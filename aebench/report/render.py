@@ -54,9 +54,8 @@ class Report(Findings):
         """All that there is to read: the answer first, what to look up last."""
         results, found, charts = self.results, self.configurations, Charts(self)
         data = results.data
-        smoke = [Paragraph([Strong("SMOKE: digits, not a benchmark.")])] * (
-            data.dataset == "digits"
-        )
+        is_smoke = data.dataset == "digits"
+        smoke = [Paragraph([Strong("SMOKE: digits, not a benchmark.")])] if is_smoke else []
         held = [Paragraph([*held_out(results), "."])] if data.holdout else []
         of = f"{data.kind} of {data.dataset}" if data.holdout else data.dataset
         doubts, commands = with_commands_last(caveats(self))
