@@ -3,9 +3,11 @@
 import json
 from types import SimpleNamespace
 
+import conftest
 import numpy as np
 import pytest
 
+from aebench.commands import verify
 from aebench.commands.verify import Results, compare, link_weights
 from aebench.errors import AebenchError
 from aebench.records.origin import Provenance
@@ -18,6 +20,14 @@ def test_trained_run_matches_bit_for_bit(baseline):
     last = done.stdout.splitlines()[-1]
     assert last.startswith("run 'cnn-latent10', seed 0: matches bit for bit: weights, codes and")
     assert sorted(path for path in baseline.folder.rglob("*") if ".git" not in path.parts) == before
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Runs the stages without processes of their own, of which each takes 3 s to import torch."""
+    monkeypatch.setattr(
+        verify, "call", lambda folder, words, *_: conftest.Workspace(folder).run("aebench", *words)
+    )
 
 
 def edit(path, change):
@@ -35,7 +45,7 @@ def test_damaged_outcomes_are_no_other_machine(baseline):
     assert "results/mlp/0/outcomes.npy: not the content that was recorded" in done.stderr
 
 
-def test_other_weights_on_the_same_machine_do_not_match(baseline):
+def test_other_weights_on_the_same_machine_do_not_match(baseline, in_process):
     path = baseline / "results/mlp/0/train.json"
     edit(path, lambda train: train.update(weights_hash="0" * 64))
     done = baseline.run("aebench", "verify", "mlp", "0", ok=False)
@@ -43,7 +53,7 @@ def test_other_weights_on_the_same_machine_do_not_match(baseline):
     assert "does not match: other weights_hash on the same machine" in line
 
 
-def test_elsewhere_a_tolerance_decides(baseline):
+def test_elsewhere_a_tolerance_decides(baseline, in_process):
     folder = baseline / "results/mlp/0"
     edit(folder / "train.json", lambda t: t.update(weights_hash="0" * 64))
     edit(folder / "train.json", lambda t: t["provenance"].update(cpu="another"))
