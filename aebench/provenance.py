@@ -1,5 +1,6 @@
 """Where a result comes from: code, versions, machine."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aebench.records.origin import PROTOCOL, Provenance
+from aebench.timing import less
 from aebench.waiting import policy
 from aebench.workspace import Workspace
 
@@ -22,10 +24,15 @@ class Clock:
 
     def __init__(self, workspace: Workspace) -> None:
         self.root = workspace.root
+        with contextlib.suppress(OSError):  # else what the imports took for a moment counts, too
+            Path("/proc/self/clear_refs").write_text("5")
+        self.memory = memory_bytes("VmRSS")
+        self.cpu = cpu_seconds()
         self.start = time.perf_counter()
 
     def provenance(self, packages: list[str], **facts: Any) -> Provenance:
         """Versions of aebench and the packages, commit, machine, date, and what the stage adds."""
+        peak = memory_bytes("VmHWM") if facts.get("processes") is None else None
         versions = {name: importlib.metadata.version(name) for name in ["aebench", *packages]}
         return Provenance(
             **facts,
@@ -38,7 +45,23 @@ class Clock:
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             protocol=PROTOCOL,
             stage_seconds=time.perf_counter() - self.start,
+            stage_cpu_seconds=cpu_seconds() - self.cpu,
+            peak_memory_bytes=less(peak, self.memory),
         )
+
+
+def cpu_seconds() -> float:
+    """Of this process, all its threads, and of the processes that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def memory_bytes(row: str) -> int | None:
+    """Memory of this process in RAM now (`VmRSS`) or at most (`VmHWM`); None without /proc."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{row}:"):
+                return 1024 * int(line.split()[1])
+    return None
 
 
 def commit(root: Path) -> dict[str, Any]:

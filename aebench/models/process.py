@@ -11,6 +11,11 @@ def gpu_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
+def gpu_peak_memory_bytes() -> int | None:
+    """The most that tensors of this process took of the GPU's memory; None without one."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
 def keep_freed_memory() -> None:
     """Let glibc reuse freed blocks instead of returning them to the system.
 

@@ -35,6 +35,11 @@ class Provenance(Part):
     date: str  # UTC, ISO 8601
     protocol: int = 1
     stage_seconds: float | None = None  # of the whole stage, from its first line on
+    stage_cpu_seconds: float | None = None  # of all its threads and processes
+    # The most memory beyond what its process had after its imports; None where it computed in
+    # several processes, and where the system does not tell.
+    peak_memory_bytes: int | None = None
+    gpu_peak_memory_bytes: int | None = None  # that torch had for tensors; None without a GPU
 
     @property
     def machine(self) -> str:

@@ -37,6 +37,7 @@ from aebench.report.rows import (
 )
 from aebench.report.studies import studies
 from aebench.report.summary import in_short
+from aebench.report.taken import taken
 from aebench.report.training import training
 from aebench.workspace import json_bytes
 
@@ -78,6 +79,7 @@ class Report(Findings):
             *panel_table(self),
             *self.scale.appendix,
             latent_space(found),
+            *taken(found),
             *classes_table(self),
             *differences(results.results),
             *commands,

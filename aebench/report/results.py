@@ -43,6 +43,7 @@ FIRST = (
     "accuracy",
 )
 TIMED = {"train": "epoch", "encode": "encode", "knn": "knn"}  # stage -> what its time is of
+TAKEN = "stage_seconds", "stage_cpu_seconds", "peak_memory_bytes", "gpu_peak_memory_bytes"
 OUTCOME = [("label", np.int64), ("prediction", np.int64), ("squared_error", np.float32)]
 EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
 MAPS = (1, 2)  # by PCA; by t-SNE, too
@@ -389,8 +390,9 @@ def sizes(found: Sizes | None) -> Columns:
 
 
 def origin_columns(stage: str, origin: Provenance) -> Columns:
-    """Where one stage ran, and by which code."""
+    """Where one stage ran, by which code, and what all of it took."""
     found = {"machine": origin.machine, "commit": origin.commit, "dirty": origin.dirty}
+    found |= {name: getattr(origin, name) for name in TAKEN}
     return {f"{stage}_{key}": value for key, value in found.items()}
 
 

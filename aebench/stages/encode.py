@@ -56,7 +56,11 @@ def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
     import torch
 
     from aebench.models.device import device
-    from aebench.models.process import gpu_name, keep_freed_memory
+    from aebench.models.process import (
+        gpu_name,
+        gpu_peak_memory_bytes,
+        keep_freed_memory,
+    )
     from aebench.provenance import Clock
     from aebench.records.encode import EncodeRecord
 
@@ -88,6 +92,7 @@ def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
         seed=seed,
         threads=torch.get_num_threads(),
         gpu=gpu_name(),
+        gpu_peak_memory_bytes=gpu_peak_memory_bytes(),
         device=device(),
         precision="float32",
     )

@@ -49,7 +49,11 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     """Train as the job's plan says."""
     import torch
 
-    from aebench.models.process import gpu_name, keep_freed_memory
+    from aebench.models.process import (
+        gpu_name,
+        gpu_peak_memory_bytes,
+        keep_freed_memory,
+    )
     from aebench.models.resume import Resume
     from aebench.models.torchrun import threads_of_each, trained_together
     from aebench.provenance import Clock
@@ -97,6 +101,7 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
             threads=threads,
             processes=processes if processes > 1 else None,
             gpu=gpu_name(),
+            gpu_peak_memory_bytes=gpu_peak_memory_bytes(),
             **how,
         ),
     )
