@@ -496,8 +496,8 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     ),
     "swapped import": (
         "models/training.py",
-        "fused_adamw, muon\n",
-        "fused_adamw, orthogonal as muon\n",
+        "multiplying, muon\n",
+        "multiplying, orthogonal as muon\n",
         {"train"},
     ),
     "constant of the loop": ("models/training.py", "WARM_UP = 0.05", "WARM_UP = 0.1", {"train"}),

@@ -70,7 +70,10 @@ def test_optimizers_take_the_steps_they_are_said_to():
     """Three steps against torch's AdamW, and Muon written out: who trains what, at which rate."""
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(192, 130, bias=False))  # too large for Muon
-    decoder = nn.Sequential(nn.Linear(130, 6), nn.Linear(6, 192), nn.Unflatten(1, (3, 8, 8)))
+    kept = nn.utils.parametrizations.orthogonal(nn.Linear(6, 5, bias=False))
+    decoder = nn.Sequential(
+        nn.Linear(130, 6), nn.Linear(5, 192), nn.Unflatten(1, (3, 8, 8)), nn.LayerNorm([3, 8, 8])
+    ).insert(1, kept)
     decoder.unused = nn.Parameter(torch.ones(3, 3))  # the loss does not reach it
     trained = Autoencoder(encoder, decoder)
     expected = copy.deepcopy(trained)
@@ -85,15 +88,19 @@ def test_optimizers_take_the_steps_they_are_said_to():
     )
     fit_by_gradient(trained, images, None, 0, recipe, Execution("cpu", "float32", "contiguous"))
 
-    matrices = [expected.decoder[0].weight, expected.decoder[1].weight]
-    others = [expected.encoder[1].weight, expected.decoder[0].bias, expected.decoder[1].bias]
-    adamw = torch.optim.AdamW(others, weight_decay=0.2)
+    first, second, last, _, norm = expected.decoder
+    matrices = [first.weight, last.weight]
+    # Biases, norms and parametrizations do not decay.
+    spared = [first.bias, last.bias, norm.weight, norm.bias, *second.parameters()]
+    groups = [{"params": [expected.encoder[1].weight]}, {"params": spared, "weight_decay": 0}]
+    adamw = torch.optim.AdamW(groups, weight_decay=0.2)
     momenta = [torch.zeros_like(p) for p in matrices]
     floats = images.float() / 255  # one batch of all, whose order does not matter
     for share in (1.0, 1.0, 0.5):  # one step of warm-up, then the decay
         expected.zero_grad()
         nn.functional.mse_loss(expected.decoder(expected.encoder(floats)), floats).backward()
-        adamw.param_groups[0]["lr"] = 0.01 * share
+        for group in adamw.param_groups:
+            group["lr"] = 0.01 * share
         adamw.step()
         for p, momentum in zip(matrices, momenta, strict=True):
             momentum.mul_(0.95).add_(p.grad, alpha=0.05)
@@ -103,6 +110,8 @@ def test_optimizers_take_the_steps_they_are_said_to():
     for name, p in expected.state_dict().items():
         torch.testing.assert_close(trained.state_dict()[name], p, atol=1e-4, rtol=1e-3)
     assert torch.equal(trained.decoder.unused, torch.ones(3, 3))
+    singular = torch.linalg.svdvals(trained.decoder[1].weight)
+    torch.testing.assert_close(singular, torch.ones(5), atol=1e-4, rtol=0)
 
 
 def test_bfloat16_trains_to_about_the_same_loss(baseline):

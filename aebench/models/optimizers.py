@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 # The functional form: building a torch.optim.AdamW object imports torch._dynamo, 1.9 s beside
 # the 3.1 s of `import torch` (2-core AMD EPYC 7003, torch 2.14.1, medians of 3).
@@ -16,6 +17,26 @@ MOMENTUM = 0.95
 # A matrix with more than that on its shorter side is left to AdamW: making it orthogonal costs the
 # cube of that side. A step of the mlp, whose largest is 512 x 3072, would take 4 times as long.
 SHORT_SIDE = 128
+
+
+# Their weights scale what is already normal, also where they have more than one dimension.
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def multiplying(module: nn.Module) -> dict[nn.Parameter, None]:
+    """The parameters that are matrices or kernels, in order: they alone decay, or go to Muon.
+
+    Not biases, norms, and what a parametrization makes a weight of: torch's `orthogonal` keeps
+    signs on the diagonal, rounded towards 0, so that any decay, or a step of Muon, which has no
+    zeros, makes the weight singular.
+    """
+    others = {
+        id(p)
+        for part in module.modules()
+        if isinstance(part, (*NORMS, ParametrizationList))
+        for p in part.parameters()
+    }
+    return {p: None for p in module.parameters() if p.ndim > 1 and id(p) not in others}
 
 
 def fused_adamw(

@@ -19,7 +19,7 @@ from aebench.models.execution import execution
 from aebench.models.finish import Epoch, Trained, finished
 from aebench.models.group import Group
 from aebench.models.losses import reconstruction_loss
-from aebench.models.optimizers import SHORT_SIDE, fused_adamw, muon
+from aebench.models.optimizers import SHORT_SIDE, fused_adamw, multiplying, muon
 from aebench.models.own_loop import own_loop
 from aebench.models.signatures import asked, is_closed_form, learns_from_labels, method
 from aebench.models.snapshot import State
@@ -117,14 +117,19 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
     recipe, how, steps = stream.recipe, stream.how, len(stream)
     warm_up = max(1, round(WARM_UP * steps))
     parameters = trainable(autoencoder)
-    matrices = [p for p in parameters if p.ndim > 1 and min(p.flatten(1).shape) <= SHORT_SIDE]
-    momenta = {p: torch.zeros_like(p) for p in matrices}
+    decaying = multiplying(autoencoder)
+    small = (p for p in decaying if min(p.flatten(1).shape) <= SHORT_SIDE)
+    momenta = {p: torch.zeros_like(p) for p in small if p.requires_grad}
     # The count is where the weights are, or the fused step refuses it on a GPU.
     moments = {
         p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
         for p in parameters
         if p not in momenta
     }
+    adamw = [
+        (recipe.weight_decay, {p: state for p, state in moments.items() if p in decaying}),
+        (0.0, {p: state for p, state in moments.items() if p not in decaying}),
+    ]
     names = asked(autoencoder, "loss")
     loss = partial(reconstruction_loss, autoencoder)
     state = State(autoencoder, stream, momenta, moments)
@@ -151,7 +156,8 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
                 if p.grad is not None:
                     rate = share * recipe.muon_learning_rate
                     muon(p, p.grad, momentum, rate, recipe.weight_decay)
-            fused_adamw(moments, share * recipe.learning_rate, recipe.weight_decay)
+            for weight_decay, those in adamw:
+                fused_adamw(those, share * recipe.learning_rate, weight_decay)
         for p in parameters:
             p.grad = None
         stream.log(found)
