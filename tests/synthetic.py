@@ -114,6 +114,7 @@ def made(
     row |= {"labels_seen": False, "begun_with": None}
     row |= {k: float(v.mean()) for k, v in measured(votes).items()}
     row |= panel(row["accuracy"]) | {"probe_accuracy": row["accuracy"]}
+    row["mlp_probe_accuracy"] = row["accuracy"]
     row |= {"epoch_seconds": 1.0 + 0.01 * seed if timed else None, "epoch_seconds_mad": 0.01}
     row |= {"epochs_timed": 4 if timed else None, "train_seconds": 5.0 if timed else None}
     row |= {"encode_images_per_second": 1000.0, "knn_seconds": 0.1, "query_seconds": 0.001}

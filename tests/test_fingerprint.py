@@ -547,6 +547,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "NEGLIGIBLE = 1e-5",
         {"knn"},
     ),
+    "the MLP probe": ("evaluation/probe.py", "HIDDEN = 200", "HIDDEN = 100", {"knn"}),
     "the probe": ("evaluation/probe.py", "ITERATIONS = 1000", "ITERATIONS = 10", {"knn"}),
     "order of images": ("datasets.py", "((hashes, self.labels))", "((self.labels,))", {"prepare"}),
     "places of the codes": (

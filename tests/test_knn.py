@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 from aebench.evaluation.latent_space import bank_statistics, latent_health, moved
-from aebench.evaluation.probe import probe
+from aebench.evaluation.probe import mlp_probe, probe
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
 from aebench.schema import Backend
@@ -138,7 +138,11 @@ def test_panel_probe_and_health_are_those_of_the_codes(finished):
     norms = np.linalg.norm(bank, axis=1)
     assert found["norm_coefficient_of_variation"] == pytest.approx(norms.std() / norms.mean())
     assert found["collapsed_dimensions"] == 0
-    assert 0.5 < found["probe_accuracy"] < 1
+    assert 0.5 < found["probe_accuracy"] < found["mlp_probe_accuracy"] < 1
+
+
+def accuracy_of(predicted, truth):
+    return float(np.mean(predicted == truth))
 
 
 def test_health_of_constructed_codes():
@@ -164,5 +168,19 @@ def test_equal_codes_are_searched_and_probed_all_the_same():
     for near, asked in metrics.values():
         assert (search(near, asked, 3, "faiss") == [0, 1, 2]).all()
     labels = np.repeat([0, 1, 1], 20)
-    assert (probe(bank, labels, queries) == 1).all()  # the largest class
-    assert probe(bank, np.ones(60, int), queries) is None
+    for fitted in (probe, mlp_probe):
+        assert (fitted(bank, labels, queries) == 1).all()  # the largest class
+        assert fitted(bank, np.ones(60, int), queries) is None
+
+
+def test_the_mlp_probe_learns_what_no_linear_layer_can_and_gives_the_same_bits_again():
+    random = np.random.default_rng(0)
+    codes = random.standard_normal((1200, 5)).astype(np.float32)
+    labels = (codes[:, 0] * codes[:, 1] > 0).astype(int)
+    bank, queries, truth = codes[:1000], codes[1000:], labels[1000:]
+    found = mlp_probe(bank, labels[:1000], queries)
+    assert accuracy_of(probe(bank, labels[:1000], queries), truth) < 0.65
+    assert accuracy_of(found, truth) > 0.85
+    assert (mlp_probe(bank, labels[:1000], queries) == found).all()
+    far = mlp_probe(bank, labels[:1000], np.full((1, 5), 3e38, np.float32))
+    assert far is not None and far[0] in (0, 1)  # and nothing overflows: a warning would fail

@@ -255,7 +255,7 @@ def test_the_stage_does_not_see_the_scale(prepared):
         scaled = {split: array * np.float32(2.0**exponent) for split, array in codes.items()}
         again, others = knn(prepared, scaled)
         assert (predictions == others).all()
-        for key in ("panel", "probe_accuracy", "collapsed_dimensions"):
+        for key in ("panel", "probe_accuracy", "mlp_probe_accuracy", "collapsed_dimensions"):
             assert again[key] == found[key], key
         assert again["effective_rank"] == pytest.approx(found["effective_rank"])
 
@@ -293,6 +293,7 @@ def test_what_is_too_large_to_whiten_is_blank_and_says_so(prepared, monkeypatch)
     assert found["status"] == "ok" and found["panel"]["cosine"]["10"] > 0.9
     assert set(found["panel"]["whitened-cosine"].values()) == {None}
     assert found["probe_accuracy"] is None and found["effective_rank"] is None
+    assert found["mlp_probe_accuracy"] is None
     assert found["collapsed_dimensions"] == 3
     assert found["note"].startswith("1,438 training codes of 64 floats are too many of both")
     prepared.run("aebench", "report")
@@ -339,4 +340,5 @@ def test_a_code_far_from_all_others_is_no_end(far):
     knn = Knn(k=3, metric="l2", backend="faiss")
     labels = np.arange(60) % 3
     found = evaluated(bank, labels, queries, labels[:5], knn)
-    assert found.probe_accuracy is not None and len(found.predictions) == 5
+    assert found.probe_accuracy is not None and found.mlp_probe_accuracy is not None
+    assert len(found.predictions) == 5

@@ -101,7 +101,7 @@ def left_out(bank: np.ndarray, found: BankStatistics) -> str | None:
         return None
     count, floats = bank.shape
     return (
-        f"{count:,} training codes of {floats:,} floats are too many of both for whitening, probe "
+        f"{count:,} training codes of {floats:,} floats are too many of both for whitening, probes "
         f"and effective rank, which need at most {LARGEST:,} of one"
     )
 

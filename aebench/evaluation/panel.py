@@ -1,4 +1,4 @@
-"""What the codes of a run are worth: the headline's search, the panel, the probe, their health."""
+"""What the codes of a run are worth: the headline's search, the panel, the probes, their health."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from aebench.errors import Failure
 from aebench.evaluation.blocks import Rows
 from aebench.evaluation.latent_space import bank_statistics, latent_health, left_out, moved
-from aebench.evaluation.probe import probe
+from aebench.evaluation.probe import mlp_probe, probe
 from aebench.evaluation.search import search
 from aebench.evaluation.shared import l2_and_cosine
 from aebench.evaluation.vote import vote
@@ -30,6 +30,7 @@ class Evaluated:
     used: Usage
     accuracy: float
     probe_accuracy: float | None
+    mlp_probe_accuracy: float | None
     panel: dict[str, dict[str, float | None]]  # metric -> k -> accuracy
     health: dict[str, Any]
     query_seconds: float  # of the headline's search, per query
@@ -76,12 +77,17 @@ def evaluated(
             for k in PANEL_K
         }
     panel.setdefault(WHITENED, dict.fromkeys(map(str, PANEL_K)))
-    probed = None if coordinates is None else probe(coordinates[0], labels, coordinates[1])
+    read = [
+        None if coordinates is None else fitted(coordinates[0], labels, coordinates[1])
+        for fitted in (probe, mlp_probe)
+    ]
+    linear, mlp = (None if found is None else accuracy(found, truth) for found in read)
     return Evaluated(
         predictions,
         used,
         accuracy(predictions, truth),
-        None if probed is None else accuracy(probed, truth),
+        linear,
+        mlp,
         panel,
         health,
         used.seconds / len(queries),

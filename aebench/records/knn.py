@@ -26,6 +26,7 @@ class KnnRecord(StageResult):
     codes_hash: str | None = internal(None)
     accuracy: float | None = None  # 0 to 1, as all others
     probe_accuracy: float | None = None
+    mlp_probe_accuracy: float | None = None
     knn_seconds: float | None = None  # all queries of the headline's search
     query_seconds: float | None = None
     bank_bytes: int | None = None

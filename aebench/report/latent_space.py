@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from aebench.evaluation.uncertainty import over_seeds
 from aebench.report.configurations import Configuration
 from aebench.report.document import Cell, Format, Paragraph, Section
-from aebench.report.tables import ACCURACY, LATENT, MSE, PROBE, RUN, Column, number, table
+from aebench.report.tables import (
+    ACCURACY,
+    LATENT,
+    MLP_PROBE,
+    MSE,
+    PROBE,
+    RUN,
+    Column,
+    number,
+    table,
+)
 
 
 def share(one: Configuration) -> Cell:
@@ -46,5 +56,5 @@ ROUNDED = Column(
 def latent_space(everything: Sequence[Configuration]) -> Section:
     """How the codes lie, beside what is found with them."""
     words = Paragraph("What can explain a bad search.")
-    columns = [RUN, LATENT, *HEALTH, ACCURACY, PROBE, MSE, ROUNDED]
+    columns = [RUN, LATENT, *HEALTH, ACCURACY, PROBE, MLP_PROBE, MSE, ROUNDED]
     return Section("Latent space", [words, table(columns, everything)])

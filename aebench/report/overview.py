@@ -18,6 +18,7 @@ from aebench.report.tables import (
     LATENT,
     LAYERS,
     MACS,
+    MLP_PROBE,
     MSE,
     MSE_1000,
     PARAMS,
@@ -104,7 +105,7 @@ def size(one: Configuration) -> tuple[float, str]:
 def whole(found: Findings) -> Table:
     """Every figure of every run, by size; its headers say which question each answers."""
     skill, gain = found.baselines.columns
-    keeps = [ACCURACY, gain, PROBE, MSE, skill, PSNR]
+    keeps = [ACCURACY, gain, PROBE, MLP_PROBE, MSE, skill, PSNR]
     costs = [LAYERS, PARAMS, SIZE, MACS, found.times.epoch, found.times.training]
     seeds = [SEEDS] if any(len(one.results) > 1 for one in found.configurations) else []
     columns = [

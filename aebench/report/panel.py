@@ -26,8 +26,9 @@ from aebench.report.document import (
 )
 from aebench.report.findings import Findings
 from aebench.report.results import Result
-from aebench.report.tables import PROBE, RUN
+from aebench.report.tables import MLP_PROBE, PROBE, RUN, filled
 
+PROBES = {PROBE: "probe_accuracy", MLP_PROBE: "mlp_probe_accuracy"}
 PERCENT = Format("{:.2f}", 100)
 WINNERS = 4  # that are named
 
@@ -167,23 +168,25 @@ def panel_table(found: Findings) -> list[Section]:
     cells = panel_cells([result for one in shown for result in one.ok])
     headline = [one.mean("accuracy") for one in shown]
     agreeing = [correlation(headline, [one.mean(cell.column) for one in shown]) for cell in cells]
-    of_probe = correlation(headline, [one.mean("probe_accuracy") for one in shown])
+    probes = {probe: PROBES[probe] for probe in filled([*PROBES], shown)}
+    agreeing += [correlation(headline, [one.mean(p) for one in shown]) for p in probes.values()]
     rows = [
         [
             RUN.cell(one),
             *(Cell(one.mean(cell.column), PERCENT) for cell in cells),
-            PROBE.cell(one),
+            *(probe.cell(one) for probe in probes),
         ]
         for one in shown
     ]
-    taus = [Cell(tau, Format("{:.2f}")) for tau in (*agreeing, of_probe)]
+    taus = [Cell(tau, Format("{:.2f}")) for tau in agreeing]
     rows.append([Cell("rank correlation", emphasis=True), *taus])
     headers = [Header(RUN.header, is_text=True), *(Header(cell.header) for cell in cells)]
     head = (
-        "Accuracy in % for every metric and k of the panel, and of a linear probe. The last row is "
+        "Accuracy in % for every metric and k of the panel, and of probes. The last row is "
         "Kendall's tau-b between that column's ranking of the runs and the headline's."
     )
-    blocks: list[Block] = [Paragraph(head), Table([*headers, Header(PROBE.header)], rows)]
+    headers += [Header(probe.header) for probe in probes]
+    blocks: list[Block] = [Paragraph(head), Table(headers, rows)]
     return [Section("Panel", [*blocks, legend(shown, cells)])]
 
 

@@ -106,6 +106,7 @@ def computed(
         "codes_hash": encode.codes_hash,
         "accuracy": result.accuracy,
         "probe_accuracy": result.probe_accuracy,
+        "mlp_probe_accuracy": result.mlp_probe_accuracy,
         "knn_seconds": result.used.seconds,
         "query_seconds": result.query_seconds,
         "bank_bytes": result.bank_bytes,
