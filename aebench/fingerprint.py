@@ -49,6 +49,7 @@ COMPUTING = {
         "aebench.models.encoding",
         "aebench.evaluation.code_map",
         "aebench.evaluation.discrete",
+        "aebench.evaluation.product",
         "aebench.evaluation.quality",
         "aebench.evaluation.quantise",
         "aebench.shown",

@@ -187,6 +187,9 @@ def test_eight_bits_hold_what_an_honest_float_holds(workspace, run):
     found = encoded(workspace, run)
     assert found["mse_8bit"] == pytest.approx(found["mse"], rel=0.002)
     assert found["mse_8bit"] != found["mse"]
+    fewer = [found[name] for name in ("mse_4bit", "mse_pq")]
+    assert fewer == pytest.approx([found["mse"]] * 2, rel=0.05)
+    assert len({found["mse"], found["mse_8bit"], *fewer}) == 4
     assert found["code_bits"] is None
 
 
@@ -241,7 +244,8 @@ def test_images_that_are_lost_in_eight_bits_count_one(workspace):
 
 def test_a_decoder_may_refuse_rounded_codes(workspace):
     found = encoded(workspace, "strict")
-    assert (found["status"], found["mse_8bit"]) == ("ok", None) and found["mse"] is not None
+    assert found["status"] == "ok" and found["mse"] is not None
+    assert [found[f"mse_{kind}"] for kind in ("8bit", "4bit", "pq")] == [None] * 3
 
 
 def test_codes_in_large_batches_are_those_in_small_ones(workspace):
@@ -280,7 +284,7 @@ def test_an_encoder_may_move_to_another_folder(workspace):
 def test_an_encoder_alone_has_all_but_reconstructions(workspace):
     found = encoded(workspace, "alone")
     assert found["status"] == "ok"
-    assert [found[name] for name in ("mse", "psnr", "mse_8bit")] == [None] * 3
+    assert [found[name] for name in ("mse", "psnr", "mse_8bit", "mse_4bit")] == [None] * 4
     assert (found["code_bits"], found["sizes"]["decoder_layers"]) == (8, 0)
     assert found["encode_images_per_second"] > 0
     assert array(workspace, "alone", "squared_errors").shape == (0,)

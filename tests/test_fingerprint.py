@@ -524,7 +524,18 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "@torch.inference_mode()\ndef write_codes",
         {"encode"},
     ),
-    "levels of a rounded code": ("evaluation/quantise.py", "TOP = 255", "TOP = 15", {"encode"}),
+    "levels of a rounded code": (
+        "evaluation/quantise.py",
+        "2**self.bits - 1",
+        "2**self.bits",
+        {"encode", "knn"},
+    ),
+    "floats of a byte": (
+        "evaluation/product.py",
+        "PAIR, BITS = 2",
+        "PAIR, BITS = 4",
+        {"encode", "knn"},
+    ),
     "values of a discrete code": ("evaluation/discrete.py", "MOST = 4096", "MOST = 2", {"encode"}),
     "cap of PSNR": (
         "evaluation/quality.py",

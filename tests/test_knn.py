@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
+from aebench.evaluation.fewer_bits import PRODUCTS, fewer_bits
 from aebench.evaluation.latent_space import bank_statistics, latent_health, moved
 from aebench.evaluation.probe import mlp_probe, probe
+from aebench.evaluation.product import LARGEST, product
+from aebench.evaluation.quantise import affine, narrowed
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
-from aebench.schema import Backend
+from aebench.schema import Backend, Knn
 
 BACKENDS: list[Backend] = ["faiss", "sklearn"]
 KINDS = ["grid", "collapsed", "far", "near ties", "normal", "digits", "digits, PCA"]
@@ -184,3 +187,83 @@ def test_the_mlp_probe_learns_what_no_linear_layer_can_and_gives_the_same_bits_a
     assert (mlp_probe(bank, labels[:1000], queries) == found).all()
     far = mlp_probe(bank, labels[:1000], np.full((1, 5), 3e38, np.float32))
     assert far is not None and far[0] in (0, 1)  # and nothing overflows: a warning would fail
+
+
+def classes(count, floats):
+    """Codes around the corners of a cube, and which corner: of few extremes a dimension each."""
+    random = np.random.default_rng(0)
+    labels = random.integers(8, size=count)
+    corners = np.stack([(labels >> axis) % 2 for axis in range(floats)], axis=1)
+    found = corners + random.normal(0, 0.3, (count, floats))
+    found[0] += 50
+    return found.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "whitened-cosine"])
+def test_codes_in_fewer_bits_are_searched_as_they_are_kept(metric):
+    """An odd number of floats: the last byte has one alone."""
+    (bank, labels), (queries, truth) = classes(1000, 3), classes(200, 3)
+    queries, truth = queries[1:], truth[1:]
+    knn = Knn(k=5, metric=metric, backend="faiss")
+    found = fewer_bits(bank, labels, queries, truth, knn, bank_statistics(bank))
+    assert found["pq_bytes"] == 2 and "fewer_bits_note" not in found
+    # By all pairs, with what is kept.
+    four = narrowed(affine([bank]), bank, 4)
+    kinds = {"8bit": affine([bank]), "4bit": four}
+    pairs = {k: (q.rounded(bank), q.rounded(queries)) for k, q in kinds.items()}
+    pairs["pq"] = product(bank).rounded(bank), queries
+    for kind, (near, asked) in pairs.items():
+        metrics, _ = moved(near, asked, bank_statistics(bank))
+        if metric == "whitened-cosine":  # by the directions of the codes as they were
+            near, asked = (one - bank.mean(axis=0) for one in (near, asked))
+            directions = bank_statistics(bank).whiten
+            similar = cosine_similarity(*(one @ directions for one in (asked, near)))
+            nearest = np.argsort(-similar, axis=1, kind="stable")[:, :5]
+        else:
+            nearest = search(*metrics[metric], 5, "faiss")
+        assert found[f"accuracy_{kind}"] == pytest.approx(
+            accuracy(nearest, labels, truth), abs=0.01
+        )
+
+
+def test_sixteen_values_are_not_spent_on_a_few_codes():
+    codes, _ = classes(2000, 4)
+    whole = affine([codes])
+    four = narrowed(whole, codes, 4)
+    lost = [np.square(one.rounded(codes) - codes)[1:].mean() for one in (four, whole)]
+    spent = type(whole)(whole.low, whole.span, 4)
+    assert lost[1] < lost[0] < np.square(spent.rounded(codes) - codes)[1:].mean() / 4
+    binary = np.float32(codes > 0.5)  # whose ends are kept: nothing is lost
+    assert (narrowed(affine([binary]), binary, 4).rounded(binary) == binary).all()
+
+
+def test_what_is_not_searched_in_fewer_bits_says_why():
+    knn = Knn(k=5, metric="l2", backend="faiss")
+
+    def tried(bank, queries):
+        labels = np.zeros(len(bank), np.int64), np.zeros(len(queries), np.int64)
+        statistics = bank_statistics(bank[:2])
+        return fewer_bits(bank, labels[0], queries, labels[1], knn, statistics)
+
+    few = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    found = tried(few, few)
+    why = "product quantisation needs 256 training codes; there are 100"
+    assert found == {"accuracy_8bit": 1, "accuracy_4bit": 1, "fewer_bits_note": why}
+    wide = np.zeros((300, LARGEST + 1), np.float32)
+    assert "at most 2,048" in tried(wide, wide[:3])["fewer_bits_note"]
+    many = np.broadcast_to(np.float32(0), (10**6, 1000))
+    assert many.size * 2000 > PRODUCTS
+    found = tried(many, np.broadcast_to(np.float32(0), (2000, 1000)))
+    assert found.keys() == {"fewer_bits_note"}
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_product_quantisation_does_not_mind_where_codes_lie(scale):
+    codes, _ = classes(600, 5)
+    codes = np.float32(scale) * (codes + 100)
+    kept = product(codes)
+    assert kept.encoded(codes).shape == (600, kept.code_bytes) == (600, 3)
+    lost = np.square((kept.rounded(codes) - codes)[1:] / np.float32(scale)).mean()
+    assert lost < 0.02
+    assert (product(codes).encoded(codes) == kept.encoded(codes)).all()
+    assert (product(0 * codes).rounded(0 * codes) == 0).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_knn import BACKENDS, reference
 
 from aebench.evaluation import distinct as distinct_rows
-from aebench.evaluation import latent_space, search, shared
+from aebench.evaluation import fewer_bits, latent_space, search, shared
 from aebench.evaluation.distinct import distinct
 from aebench.evaluation.latent_space import bank_statistics, latent_health, moved, whitened
 from aebench.evaluation.panel import evaluated
@@ -190,6 +190,7 @@ def test_memory_does_not_grow_with_the_floats_of_the_bank(tmp_path, monkeypatch)
     """Mapped codes: a few numbers a row are held, not its floats."""
     for module, name in ((search, "BANK"), (search, "QUERIES"), (search, "PAIRS")):
         monkeypatch.setattr(module, name, 2**16)
+    monkeypatch.setattr(fewer_bits, "SAMPLE", 2000)
     random = np.random.default_rng(0)
     knn = Knn(k=3, metric="l2", backend="faiss")
     peaks = {}

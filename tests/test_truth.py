@@ -34,8 +34,9 @@ COMPUTING = {
     "aebench.models.encoding": ["encoded", "decoding", "reconstruct"],
     "aebench.evaluation.code_map": ["code_map"],
     "aebench.evaluation.discrete": ["code_bits"],
+    "aebench.evaluation.product": ["product"],
     "aebench.evaluation.quality": ["mse", "mean_psnr"],
-    "aebench.evaluation.quantise": ["affine"],
+    "aebench.evaluation.quantise": ["affine", "narrowed"],
     "aebench.evaluation.panel": ["evaluated"],
     "aebench.report.render": ["files"],
 }

@@ -8,8 +8,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from aebench.errors import Failure, first_line, is_machine_failure
-from aebench.evaluation.blocks import steps
-from aebench.evaluation.search import load_faiss, pair_distances, search, squared_distances
+from aebench.evaluation.blocks import as_float32, spread, steps
+from aebench.evaluation.faiss_loading import load_faiss
+from aebench.evaluation.search import pair_distances, search, squared_distances
 from aebench.evaluation.vote import vote
 from aebench.records.index import Searched
 from aebench.timing import Stopwatch, Usage, facts
@@ -227,14 +228,3 @@ def clocked(call: Callable[[np.ndarray], object], codes: np.ndarray) -> float:
     start = time.perf_counter()
     call(codes)
     return time.perf_counter() - start
-
-
-def spread(codes: np.ndarray, count: int) -> np.ndarray:
-    """So many of the codes, evenly over all, which are sorted by class: float32."""
-    places = np.linspace(0, len(codes) - 1, min(count, len(codes))).astype(np.int64)
-    return as_float32(codes[places])
-
-
-def as_float32(codes: np.ndarray) -> np.ndarray:
-    """The same numbers, as FAISS takes them."""
-    return np.ascontiguousarray(codes, np.float32)

@@ -45,3 +45,18 @@ def in_threads(
 def threads() -> int:
     """What the libraries that are loaded by now use at most."""
     return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+def spread(codes: np.ndarray, count: int) -> np.ndarray:
+    """So many of the codes, evenly over all, which are sorted by class: float32."""
+    return as_float32(codes[evenly(len(codes), count)])
+
+
+def evenly(total: int, count: int) -> np.ndarray:
+    """int64 (count,) of the numbers below `total`, at most all: evenly over them."""
+    return np.linspace(0, total - 1, min(count, total)).astype(np.int64)
+
+
+def as_float32(codes: np.ndarray) -> np.ndarray:
+    """The same numbers, as FAISS takes them."""
+    return np.ascontiguousarray(codes, np.float32)

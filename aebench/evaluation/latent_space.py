@@ -194,7 +194,7 @@ class Whitened:
 
 
 def whitened(
-    codes: np.ndarray, is_query: bool, found: BankStatistics, folder: Path | None = None
+    codes: Rows, is_query: bool, found: BankStatistics, folder: Path | None = None
 ) -> Whitened:
     """The codes (N, d), whitened. `folder`: where the files lie, which have no name."""
     assert found.whiten is not None
@@ -240,13 +240,30 @@ def moved(
 
     None where they cannot be whitened. `folder`: see `whitened`.
     """
-    pair = bank, queries
     metrics: dict[Metric, tuple[Rows, Rows]] = {
-        "l2": pair,
-        "cosine": (Units(bank, False, found.centre), Units(queries, True, found.centre)),
+        metric: moved_by(metric, bank, queries, found) for metric in ("l2", "cosine")
     }
     if found.whiten is None:
         return metrics, None
-    near, asked = (whitened(codes, bool(q), found, folder) for q, codes in enumerate(pair))
+    near, asked = whitened_pair(bank, queries, found, folder)
     metrics["whitened-cosine"] = near.units, asked.units
     return metrics, (near.coordinates, asked.coordinates)
+
+
+def moved_by(
+    metric: "Metric", bank: Rows, queries: Rows, found: BankStatistics, folder: Path | None = None
+) -> tuple[Rows, Rows]:
+    """As `moved`, for one metric; the whitened one needs `found.whiten`."""
+    if metric == "l2":
+        return bank, queries
+    if metric == "cosine":
+        return Units(bank, False, found.centre), Units(queries, True, found.centre)
+    near, asked = whitened_pair(bank, queries, found, folder)
+    return near.units, asked.units
+
+
+def whitened_pair(
+    bank: Rows, queries: Rows, found: BankStatistics, folder: Path | None
+) -> tuple[Whitened, Whitened]:
+    """Both `whitened`."""
+    return whitened(bank, False, found, folder), whitened(queries, True, found, folder)

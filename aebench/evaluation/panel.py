@@ -8,7 +8,14 @@ import numpy as np
 
 from aebench.errors import Failure
 from aebench.evaluation.blocks import Rows
-from aebench.evaluation.latent_space import bank_statistics, latent_health, left_out, moved
+from aebench.evaluation.fewer_bits import fewer_bits
+from aebench.evaluation.latent_space import (
+    BankStatistics,
+    bank_statistics,
+    latent_health,
+    left_out,
+    moved,
+)
 from aebench.evaluation.probe import mlp_probe, probe
 from aebench.evaluation.search import search
 from aebench.evaluation.shared import l2_and_cosine
@@ -35,6 +42,7 @@ class Evaluated:
     health: dict[str, Any]
     query_seconds: float  # of the headline's search, per query
     bank_bytes: int  # as float32
+    fewer_bits: dict[str, Any]  # of codes kept in fewer bits, by the names in knn.json
     note: str | None  # what is left out, and why
 
 
@@ -59,14 +67,14 @@ def evaluated(
     if note and knn.metric == WHITENED:
         raise Failure(f"knn.metric {WHITENED}: {note}")
     metrics, coordinates = moved(bank, queries, found, folder)
-    centre = found.centre
-    del found  # with its matrices
+    if knn.metric != WHITENED:  # without its matrices
+        found = BankStatistics(found.centre, found.spread, found.norms)
     indices, used = neighbours(*metrics[knn.metric], knn.k, knn.backend)
     predictions = vote(labels[indices])
     panel: dict[str, dict[str, float | None]] = {}
     # Not the timed search: ranking 66 candidates instead of 26 takes longer.
     most = min(max(PANEL_K), len(bank))
-    both = l2_and_cosine(bank, queries, centre, most, knn.backend)
+    both = l2_and_cosine(bank, queries, found.centre, most, knn.backend)
     indices_of: dict[str, np.ndarray] = dict(zip(("l2", "cosine"), both, strict=True))
     if WHITENED in metrics:
         indices_of[WHITENED] = search(*metrics.pop(WHITENED), most, knn.backend)
@@ -82,6 +90,7 @@ def evaluated(
         for fitted in (probe, mlp_probe)
     ]
     linear, mlp = (None if found is None else accuracy(found, truth) for found in read)
+    smaller = fewer_bits(bank, labels, queries, truth, knn, found, folder)
     return Evaluated(
         predictions,
         used,
@@ -92,6 +101,7 @@ def evaluated(
         health,
         used.seconds / len(queries),
         bank.size * 4,
+        smaller,
         note,
     )
 

@@ -10,6 +10,14 @@ def mse(errors: np.ndarray) -> float:
     return float(errors.mean(dtype=np.float64))
 
 
+def mse_of_rounded(errors: np.ndarray) -> float:
+    """The MSE from each image's error float32 (N,), decoded from rounded codes.
+
+    An image that is then not finite any more has the largest error there is.
+    """
+    return mse(np.nan_to_num(errors, nan=1.0, posinf=1.0))
+
+
 def mean_psnr(errors: np.ndarray) -> float:
     """dB, the mean over images, from each image's mean squared error float32 (N,)."""
     return float(psnr(errors).mean())

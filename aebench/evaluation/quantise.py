@@ -1,50 +1,82 @@
 """Codes rounded to fewer bits, as they would be kept to save space."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from aebench.evaluation.quality import mse
+from aebench.evaluation.blocks import Rows, steps
 
-TOP = 255  # the last of the 256 levels that 8 bits tell apart
+SAMPLE = 10_240  # training codes that the ends of 4 bits, and product quantisation, are chosen by
+SHARES = np.linspace(1, 0.2, 17)  # of its range that a dimension may keep
+BLOCK = 2**19  # floats rounded at a time, 4 MB of float64
 
 
 @dataclass(frozen=True)
 class Affine:
-    """8 bits a float: 256 values in equal steps from the least to the greatest training code.
+    """2**bits values a float, in equal steps from `low` to `low + span`, float64 (d,) each.
 
-    `low` and `span` float64 (d,): of each dimension the least value and what the greatest is above
-    it. float64 holds the span of any two float32 numbers.
+    float64 holds the span of any two float32 numbers.
     """
 
     low: np.ndarray
     span: np.ndarray
+    bits: int = 8
 
     def rounded(self, codes: np.ndarray) -> np.ndarray:
-        """Codes (n, d), each float as the nearest of the values low + span * level / 255: float32.
+        """Codes (n, d), each float as the nearest of its dimension's values: float32.
 
         Of two as near, that of the even level; outside the range, its end. A constant dimension
         stays.
         """
-        steps = np.where(self.span > 0, self.span, 1) / TOP
-        levels = np.rint((codes - self.low) / steps).clip(0, TOP)
-        return (self.low + self.span * (levels / TOP)).astype(np.float32)
+        top = 2**self.bits - 1
+        steps = np.where(self.span > 0, self.span, 1) / top
+        levels = np.rint((codes - self.low) / steps).clip(0, top)
+        return (self.low + self.span * (levels / top)).astype(np.float32)
 
 
-def mse_of_rounded(errors: np.ndarray) -> float:
-    """The MSE from each image's error float32 (N,), decoded from rounded codes.
+class Decoded:
+    """Codes (N, d) that are kept otherwise: `decode` gives some rows when they are asked for."""
 
-    An image that is then not finite any more has the largest error there is.
-    """
-    return mse(np.nan_to_num(errors, nan=1.0, posinf=1.0))
+    def __init__(self, kept: Rows, decode: Callable[[np.ndarray], np.ndarray], floats: int) -> None:
+        self.kept = kept
+        self.decode = decode
+        self.shape = len(kept), floats
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, which: Any, /) -> np.ndarray:
+        return self.decode(self.kept[which])
 
 
 def affine(training: Iterable[np.ndarray]) -> Affine:
-    """The quantiser of these training codes, given in blocks float32 (n, d)."""
+    """8 bits, from the least to the greatest of these training codes, in blocks (n, d)."""
     low, high = np.inf, -np.inf
     for codes in training:
         low = np.minimum(low, codes.min(axis=0))
         high = np.maximum(high, codes.max(axis=0))
     low = np.asarray(low, np.float64)
     return Affine(low, np.asarray(high, np.float64) - low)
+
+
+def narrowed(whole: Affine, sample: np.ndarray, bits: int) -> Affine:
+    """So many bits between the ends that lose least of a sample (n, d) of the training codes.
+
+    Those of `whole`, drawn in towards the sample's mean: of each dimension the share of `SHARES`
+    with the least squared error. 16 values from the least to the greatest would be spent on a few
+    codes: PCA with 32 floats on CIFAR-10 had an MSE of 0.01394 and 39.8 % right, not 0.01305 and
+    41.9 %.
+    """
+    centre = sample.mean(axis=0, dtype=np.float64)
+    # No nearer to an end than the sample is: the mean of equal numbers is off by its rounding.
+    centre = centre.clip(whole.low, whole.low + whole.span)
+    tried = [Affine(centre - (centre - whole.low) * s, whole.span * s, bits) for s in SHARES]
+    lost = np.zeros((len(tried), len(centre)))
+    for rows in steps(len(sample), sample.shape[1], BLOCK):
+        part = sample[rows].astype(np.float64)
+        for errors, one in zip(lost, tried, strict=True):
+            errors += np.square(one.rounded(part) - part).sum(axis=0)
+    best = SHARES[lost.argmin(axis=0)]
+    return Affine(centre - (centre - whole.low) * best, whole.span * best, bits)

@@ -7,8 +7,9 @@ import numpy as np
 
 from aebench.evaluation.blocks import in_threads, steps
 from aebench.evaluation.distinct import Distinct, distinct
+from aebench.evaluation.faiss_loading import faiss
 from aebench.evaluation.latent_space import Units, lengths
-from aebench.evaluation.search import BANK, EXTRA, QUERIES, Frame, faiss, ranked, search
+from aebench.evaluation.search import BANK, EXTRA, QUERIES, Frame, ranked, search
 
 if TYPE_CHECKING:
     from aebench.schema import Backend

@@ -40,6 +40,8 @@ class EncodeRecord(StageResult):
     mse: float | None = None  # mean over all elements of the test set
     psnr: float | None = None  # dB, mean over test images
     mse_8bit: float | None = None  # of codes rounded to 8 bits a float
+    mse_4bit: float | None = None
+    mse_pq: float | None = None  # of product-quantised codes
     # At most so many hold a code; None where no dimension is discrete: then 32 a float.
     code_bits: float | None = None
     sizes: Sizes | None = internal(None)

@@ -25,6 +25,11 @@ class KnnRecord(StageResult):
     plan: KnnPlan | None = internal()
     codes_hash: str | None = internal(None)
     accuracy: float | None = None  # 0 to 1, as all others
+    accuracy_8bit: float | None = None  # bank and queries rounded to 8 bits a float
+    accuracy_4bit: float | None = None
+    accuracy_pq: float | None = None  # the bank product-quantised
+    pq_bytes: int | None = None  # of a code then
+    fewer_bits_note: str | None = None  # why some of these are blank
     probe_accuracy: float | None = None
     mlp_probe_accuracy: float | None = None
     knn_seconds: float | None = None  # all queries of the headline's search

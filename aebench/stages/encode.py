@@ -88,7 +88,7 @@ def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
         for path in out_paths(workspace, run, seed).values():
             outs.write(path, b"")
     origin = clock.provenance(
-        ["torch", "numpy"],
+        ["torch", "numpy", "faiss-cpu"],
         seed=seed,
         threads=torch.get_num_threads(),
         gpu=gpu_name(),
@@ -162,8 +162,7 @@ def decoded(
     import numpy as np
 
     from aebench.evaluation.quality import mean_psnr, mse
-    from aebench.evaluation.quantise import affine, mse_of_rounded
-    from aebench.models.encoding import in_blocks, reconstruct
+    from aebench.models.encoding import reconstruct
     from aebench.shown import worst
 
     errors, pictures = reconstruct(autoencoder, codes["test"], images, examples)
@@ -177,10 +176,36 @@ def decoded(
     if autoencoder.decoder is None:
         return {}, arrays
     figures = {"mse": mse(errors), "psnr": mean_psnr(errors)}
-    eight = affine(in_blocks(codes["train"]))
-    try:
-        rounded, _ = reconstruct(autoencoder, codes["test"], images, change=eight.rounded)
-    except Exception as error:  # a decoder that takes the values of its codebook alone
-        print(f"no MSE at 8 bits: {failure_reason(error)}", file=sys.stderr)
-        return figures, arrays
-    return figures | {"mse_8bit": mse_of_rounded(rounded)}, arrays
+    return figures | of_fewer_bits(autoencoder, codes, images), arrays
+
+
+def of_fewer_bits(
+    autoencoder: "Autoencoder", codes: "Mapping[str, Tensor]", images: "Tensor"
+) -> dict[str, float]:
+    """The MSE of codes that are kept in fewer bits, by its name in encode.json, as far as there is.
+
+    The quantisers are those of the training codes, as they are where the codes are searched.
+    """
+    import numpy as np
+
+    from aebench.evaluation.blocks import evenly
+    from aebench.evaluation.product import product, product_fault
+    from aebench.evaluation.quality import mse_of_rounded
+    from aebench.evaluation.quantise import SAMPLE, affine, narrowed
+    from aebench.models.encoding import in_blocks, reconstruct
+
+    bank = codes["train"]
+    sample = np.concatenate([*in_blocks(bank[evenly(len(bank), SAMPLE)])])
+    eight = affine(in_blocks(bank))
+    kinds: dict[str, Any] = {"mse_8bit": eight, "mse_4bit": narrowed(eight, sample, 4)}
+    if product_fault(*bank.shape) is None:
+        kinds["mse_pq"] = product(sample)
+    found: dict[str, float] = {}
+    for name, kind in kinds.items():
+        try:
+            errors, _ = reconstruct(autoencoder, codes["test"], images, change=kind.rounded)
+        except Exception as error:  # a decoder that takes the values of its codebook alone
+            print(f"no MSE of rounded codes: {failure_reason(error)}", file=sys.stderr)
+            return found
+        found[name] = mse_of_rounded(errors)
+    return found

@@ -114,4 +114,5 @@ def computed(
         "note": result.note,
         "timing": facts([result.used]),
         **result.health,
+        **result.fewer_bits,
     }, outcomes
