@@ -46,7 +46,10 @@ def register_models(register: Callable[[str, Callable[..., Any]], None]) -> None
       or BatchNorm in training, or whose `loss` itself changes a buffer by the images it sees.
     - `note`: a str that the report prints with the row;
     - `baseline`: "pca" or "pixels", the reference that it is: the others are held against it,
-      whatever it is called. Set it on the class, so that a run that failed has it, too.
+      whatever it is called. Set it on the class, so that a run that failed has it, too;
+    - `seedless = True`, of a class whose `fit` is all its training: the seed changes nothing. Of
+      several seeds the first alone is computed; its weights are fitted with another seed, too, and
+      have to be the same bits.
 
     What is in neither half (a critic, a head) is trained and not counted, unless a half computes
     with it.

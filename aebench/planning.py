@@ -191,7 +191,13 @@ def run_plans(
         for index, factory in params.search.items()
     }
     plans = (
-        TrainPlan(**settings, train=train, weights=weights, fingerprints=code),
+        TrainPlan(
+            **settings,
+            train=train,
+            weights=weights,
+            fingerprints=code,
+            only_seed=params.seeds[0] if model.seedless and params.seeds[1:] else None,
+        ),
         EncodePlan(
             **settings,
             fingerprints=plan.fingerprints("encode", plugin),
@@ -342,6 +348,12 @@ def report_plan(workspace: Workspace, params: Params, plan: Plan) -> ReportPlan:
         knn=params.knn,
         runs=list(params.runs),
         seeds=params.seeds,
+        seedless=[
+            name
+            for name in params.runs
+            if isinstance(made := plan.files[workspace.plan_path(name, "train")], TrainPlan)
+            and made.only_seed is not None
+        ],
         data=hashes[workspace.plan / "data.json"],
         expected={
             run: {stage: hashes[workspace.plan_path(run, stage)] for stage in stages}

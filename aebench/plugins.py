@@ -110,6 +110,7 @@ class Model:
     arguments: dict[str, Any]  # keyword -> default of `build`; `...` where there is none
     closed_form: bool  # whether the registered class fits itself instead of being trained
     baseline: str | None = None  # which reference the registered class says it is
+    seedless: bool = False  # whether it says that the seed changes nothing, and fits itself
 
     @property
     def full_name(self) -> str:
@@ -238,6 +239,7 @@ def description(
             name: {
                 "arguments": [[k] if v is ... else [k, v] for k, v in model.arguments.items()],
                 "closed_form": model.closed_form,
+                "seedless": model.seedless,
             }
             for name, model in models.items()
         },
@@ -253,7 +255,8 @@ def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], d
             return registrations(plugin)[0][name].build(*args, **options)
 
         arguments = {key: default[0] if default else ... for key, *default in about["arguments"]}
-        return Model(name, build, plugin, arguments, about["closed_form"])
+        facts = {key: about.get(key, False) for key in ("closed_form", "seedless")}
+        return Model(name, build, plugin, arguments, **facts)
 
     def dataset(name: str) -> Dataset:
         return Dataset(name, lambda root: registrations(plugin)[1][name].load(root), plugin)
@@ -484,8 +487,9 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
         fits, *trains = (getattr(build, own, None) for own in ("fit", "loss", "optimize"))
         closed_form = fits is not None and not any(trains)
         baseline = getattr(build, "baseline", None)
+        seedless = closed_form and getattr(build, "seedless", False) is True
         call = seeded_by_aebench(plugin, activated(plugin, build))
-        models[name] = Model(name, call, plugin, uses, closed_form, baseline)
+        models[name] = Model(name, call, plugin, uses, closed_form, baseline, seedless)
 
     def register_dataset(name: str, load: Callable[[Path], dict[str, Any]]) -> None:
         name = checked_name("data set", name, datasets)

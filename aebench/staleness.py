@@ -24,7 +24,7 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
     results = {
         (run, seed): results_of(workspace, run, seed, shown.expected_of(run, seed))
         for run in shown.runs
-        for seed in shown.seeds
+        for seed in shown.seeds_of(run)
     }
     # Of other images the earlier times say nothing.
     same_images = data is not None and is_alike(data, plan.files[workspace.plan / "data.json"])

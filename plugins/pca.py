@@ -10,6 +10,7 @@ from aebench import hookimpl
 
 class PCA(nn.Module):
     baseline = "pca"
+    seedless = True
 
     def __init__(self, shape, latent):
         super().__init__()

@@ -7,6 +7,7 @@ from aebench import hookimpl
 
 class Pixels(nn.Module):
     baseline = "pixels"
+    seedless = True
 
     def __init__(self, shape):
         super().__init__()

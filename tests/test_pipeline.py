@@ -111,10 +111,19 @@ def test_pinning_one_run_moves_that_run(baseline):
 
 def test_another_seed_trains_only_that_seed(baseline):
     found = executed(baseline, "dvc", "exp", "run", "-S", "seeds=[0,1]")
-    assert found == {"plan", "report"} | stages(*RUNS, seed=1)  # that is mapped once
+    # Fitted again: with several seeds, whether these change nothing is looked at.
+    again = stages("pixels", only=["train"])
+    assert found == {"plan", "report"} | stages(*RUNS, seed=1) | again
+    for stage in ("train", "encode", "knn"):
+        skipped = json.loads((baseline / f"results/pixels/1/{stage}.json").read_bytes())
+        assert skipped["status"] == "as of seed 0, which changes nothing"
+    rows = (baseline / "reports/results.csv").read_text().splitlines()
+    assert [sum(row.startswith(run) for row in rows) for run in RUNS] == [2, 2, 1]
     maps = [np.load(baseline / f"results/mlp/{seed}/code_map.npy") for seed in (0, 1)]
     assert [len(found) for found in maps] == [2, 1]
-    assert "means of 2 seeds" in (baseline / "reports/report.md").read_text()
+    text = (baseline / "reports/report.md").read_text()
+    assert "means of 2 seeds" in text and re.search(r"\| pixels +\| +any", text)
+    assert "failed" not in text
 
 
 def test_epochs_retrain_what_is_trained_by_gradient(baseline):

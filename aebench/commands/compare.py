@@ -207,7 +207,7 @@ class Revision:
         for run in plan.runs:
             for stage in PER_RUN if not plan.data else ():  # results of format 1 need theirs
                 self.fetch(there, f"plan/{run}/{stage}.json")
-            for seed in plan.seeds:
+            for seed in plan.seeds_of(run):
                 for name in (*(f"{stage}.json" for stage in PER_RUN), *ARRAYS):
                     self.fetch(there, f"results/{run}/{seed}/{name}")
         return self.commit

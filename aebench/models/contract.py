@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 from aebench.errors import Failure, author_line, first_line, is_machine_failure
 from aebench.models.autoencoder import Autoencoder, as_floats, expect
 from aebench.models.rounding import EXEMPT, TOLERANCE, spread, tolerance
-from aebench.models.signatures import OFFERED, check_method
+from aebench.models.signatures import OFFERED, check_method, is_closed_form
 from aebench.records.train import BASELINES
 from aebench.surroundings import restored
 
@@ -283,6 +283,15 @@ def baseline(candidate: Candidate) -> None:
         raise Failure(f"baseline is {found!r}; allowed: {', '.join(BASELINES)}, or none")
 
 
+def seedless(candidate: Candidate) -> None:
+    """`seedless` is True or False, where it is there; True of what is fitted alone."""
+    found = getattr(candidate.autoencoder, "seedless", False)
+    if not isinstance(found, bool):
+        raise Failure(f"seedless is {found!r}; allowed: True, or none: the seed changes nothing")
+    if found and not is_closed_form(candidate.autoencoder):
+        raise Failure("seedless is True; allowed for a class with `fit` and without `loss` alone")
+
+
 def couples_batch(candidate: Candidate) -> None:
     """`couples_batch` is True or False, where it is there."""
     found = getattr(candidate.autoencoder, "couples_batch", False)
@@ -294,7 +303,7 @@ PURE = (unchanged_by_use, finite, repeatable, independent_of_history, independen
 # Fresh from `build`, a model may take its scales from the first images it sees, in any mode: here
 # it takes them in `codes` and `reconstructions`. A trained one has no such images any more.
 FRESH = (methods, couples_batch, codes, reconstructions, *PURE)
-TRAINED = (methods, couples_batch, *PURE, reloadable, note, baseline)
+TRAINED = (methods, couples_batch, seedless, *PURE, reloadable, note, baseline)
 
 
 @torch.no_grad()

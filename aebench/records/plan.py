@@ -85,12 +85,13 @@ class TrainPlan(ModelPlan):
 
     train: Recipe | Untrained | None
     weights: WeightsFile | None = None
+    only_seed: int | None = None  # of several, where the seed changes nothing: the first
 
     @model_serializer(mode="wrap")
-    def without_no_weights(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The plan, without `weights` where it begins with none."""
-        found = handler(self)
-        return found if self.weights else {k: v for k, v in found.items() if k != "weights"}
+    def without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The plan, without `weights` where it begins with none, and without no `only_seed`."""
+        neutral = ("weights", "only_seed")
+        return {k: v for k, v in handler(self).items() if v is not None or k not in neutral}
 
     @field_serializer("train")
     def without_defaults(self, train: Recipe | Untrained | None) -> dict[str, Any] | None:
@@ -141,12 +142,18 @@ class ReportPlan(Record):
     expected: dict[str, dict[str, str]]  # run -> stage -> SHA-256 of its plan file
     search: dict[str, str] = {}  # approximate indexes, of the first seed's codes
     trials: dict[str, str] = {}  # run -> how its settings were chosen, in the user's words
+    seedless: list[str] = []  # of several seeds the first alone is computed of these runs
     fingerprints: Fingerprints
 
     @model_serializer(mode="wrap")
     def without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The plan, without `search` where no index is tried, and `trials` where none is said."""
-        return {k: v for k, v in handler(self).items() if v or k not in ("search", "trials")}
+        """The plan, without `search`, `trials` and `seedless` where there are none."""
+        neutral = ("search", "trials", "seedless")
+        return {k: v for k, v in handler(self).items() if v or k not in neutral}
+
+    def seeds_of(self, run: str) -> list[int]:
+        """Those that are computed of the run."""
+        return self.seeds[:1] if run in self.seedless else self.seeds
 
     def expected_of(self, run: str, seed: int) -> dict[str, str]:
         """Stage -> SHA-256 of its plan file; `index-<name>` of the first seed alone."""

@@ -110,10 +110,26 @@ class Planned(Record):
 
 
 class StageResult(Planned):
-    """Of one run and seed. `status`: `ok`, or `failed: <reason>`, its figures are then None."""
+    """Of one run and seed. `status`: `ok`, `failed: <reason>`, or see `as_of`.
+
+    All figures are None where it is not ok.
+    """
 
     status: str
     data_hash: str = Field(json_schema_extra={"column": False})
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether nothing was computed, as the seed changes nothing: see `as_of`."""
+        return self.status.startswith(AS_OF)
+
+
+AS_OF = "as of seed "
+
+
+def as_of(seed: int) -> str:
+    """The status of the results of all seeds but the one, where the seed changes nothing."""
+    return f"{AS_OF}{seed}, which changes nothing"
 
 
 CHECKSUM = "checksum"  # of a result: SHA-256 of the JSON without it

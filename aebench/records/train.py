@@ -47,6 +47,7 @@ class TrainRecord(StageResult):
     train_seconds: float | None = None  # of the whole training
     train_contended: bool | None = None
     baseline: Baseline | None = None
+    seedless: bool | None = None  # whether the model says that the seed changes nothing
     note: str | None = None
     labels_seen: bool | None = None  # whether the model was given the training labels
     fitted: bool | None = None  # whether the model's own `fit` ran

@@ -413,7 +413,7 @@ def told(figure: Figure) -> Cell:
 def seeds(pair: Pair) -> Cell:
     """`3`, or `3 -> 1`: how many of each side there are; `any` where they change nothing."""
     old, new = (
-        "any" if len(one.outcomes) == 1 and (one.ok[1:] or one.baseline) else str(len(one.ok))
+        "any" if len(one.outcomes) == 1 and (one.ok[1:] or one.is_seedless) else str(len(one.ok))
         for one in (pair.old, pair.new)
     )
     return Cell(old if old == new else f"{old} -> {new}")

@@ -203,7 +203,7 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
             Code("dvc exp run -S 'seeds=[0,1,2]'"),
             f". {SCORE}. {BOLD}",
         ]
-    single = [one.name for one in everything if len(one.ok) == 1 and not one.baseline]
+    single = [one.name for one in everything if len(one.ok) == 1 and not one.is_seedless]
     names = f". Of {named(single)} there is one seed: over images alone, and in no tie group"
     left = names if single else ""
     several = counts - {1}

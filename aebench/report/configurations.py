@@ -122,6 +122,11 @@ class Configuration:
         return self.settings.get("train.epochs") == 0 and not begun
 
     @property
+    def is_seedless(self) -> bool:
+        """Whether the seed changes nothing: what its model says, or a baseline's role."""
+        return bool(self.baseline) or any(one.columns.get("seedless") for one in self.results)
+
+    @property
     def is_pixels(self) -> bool:
         """Whether the codes are the raw pixels."""
         return self.baseline == "pixels"

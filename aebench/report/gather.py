@@ -12,6 +12,7 @@ import numpy as np
 from aebench.errors import AebenchError
 from aebench.records.plan import ReportPlan
 from aebench.records.prepare import DataRecord
+from aebench.records.record import AS_OF
 from aebench.report.results import (
     Result,
     Results,
@@ -125,6 +126,8 @@ def results_below(place: Place, first: DataRecord, hidden: list[str]) -> Iterato
         except AebenchError as error:
             hidden.append(f"{run}, seed {seed}{of(place.name)}: {error}")
             continue
+        if result.columns["status"].startswith(AS_OF):  # beside no plan, which would say so
+            continue
         for name, error in result.unread.items():
             hidden.append(f"{run}, index {name}{of(place.name)}: {error}")
         if place.data.examples != first.examples:
@@ -141,7 +144,8 @@ def wanted(place: Place) -> Iterator[tuple[str, int, dict[str, str] | None]]:
     """Run, seed and the hashes of its plans: of the plan beside the folder, else all there are."""
     if plan := place.plan:
         for run in plan.runs:
-            yield from ((run, seed, plan.expected_of(run, seed) or None) for seed in plan.seeds)
+            for seed in plan.seeds_of(run):
+                yield run, seed, plan.expected_of(run, seed) or None
         return
     for folder in sorted(place.folder.glob("*/*/")):
         run, seed = folder.parent.name, folder.name

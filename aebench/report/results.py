@@ -229,7 +229,7 @@ def read_results(
         except AebenchError as error:
             found.hidden.append(f"the images of the maps: {told(workspace, error)}")
     for run in plan.runs:
-        for seed in plan.seeds:
+        for seed in plan.seeds_of(run):
             try:
                 folder = workspace.results / run / str(seed)
                 expected = plan.expected_of(run, seed)
@@ -282,9 +282,10 @@ def read_result(
     shown = ok and pictures
     indexes, unread = read_indexes(folder, data, encode, expected) if shown else ({}, {})
     decodes = encode.mse is not None
-    # Whether its codes are mapped twice is no setting: others have other first seeds.
+    # Whether its codes are mapped twice, and which seed alone is computed, is no setting: others
+    # have other first seeds.
     plans = [
-        plan.model_dump(mode="json", exclude={"first_seed"})
+        plan.model_dump(mode="json", exclude={"first_seed", "only_seed"})
         for plan in (train.plan, encode.plan, knn.plan)
     ]
     return Result(

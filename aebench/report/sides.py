@@ -114,7 +114,7 @@ class Pair:
     def has_one_seed(self) -> bool:
         """Whether another seed might change it, and one side has no second one."""
         found = (self.old, self.new)
-        return any(len(one.ok) == 1 and not one.baseline for one in found)
+        return any(len(one.ok) == 1 and not one.is_seedless for one in found)
 
     @cached_property
     def changes(self) -> list[Change]:

@@ -155,7 +155,7 @@ def probe(column: str) -> Callable[[Configuration], Cell]:
 def seeds(one: Configuration) -> Cell:
     """How many the figures are of: `3`, `2 of 3`, or `any` where the seed changes nothing."""
     count = len(one.ok)
-    if len(one.outcomes) == 1 and count > 1:
+    if len(one.outcomes) == 1 and (count > 1 or one.is_seedless):
         return Cell(count, text="any")
     failed = count < len(one.results)
     return Cell(count, text=f"{count} of {len(one.results)}" if failed else None)

@@ -68,12 +68,12 @@ class Ties:
 def rankable(among: Sequence[Configuration], column: str) -> list[Configuration]:
     """Those that have the figure and may be called best or worst by it.
 
-    Not one seed beside several: how much another would move it is not known. PCA and pixels do not
-    depend on it.
+    Not one seed beside several, unless it changes nothing: how much another would move it is not
+    known.
     """
     among = [one for one in among if column in one.images]
     most = max((len(one.ok) for one in among), default=0)
-    return [one for one in among if one.baseline or len(one.ok) > (most > 1)]
+    return [one for one in among if one.is_seedless or len(one.ok) > (most > 1)]
 
 
 def mean(one: Configuration, column: str) -> float:

@@ -84,6 +84,8 @@ def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
         raise
     except BaseException as error:  # SystemExit, too: a model ends its row alone
         found = {"status": f"failed: {failure_reason(error)}"}
+        if train.is_elsewhere:
+            found = {"status": train.status}
         print(f"aebench: encode {run} {seed}: {found['status']}", file=sys.stderr)
         for path in out_paths(workspace, run, seed).values():
             outs.write(path, b"")

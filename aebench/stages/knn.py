@@ -60,7 +60,8 @@ def knn_by(job: "Job[KnnPlan]", run: str, seed: int) -> None:
             raise Failure("no codes")
         found, outcomes = computed(job, run, seed, meta, encode)
     except Failure as failure:
-        found: dict[str, Any] = {"status": f"failed: {failure}"}
+        status = encode.status if encode.is_elsewhere else f"failed: {failure}"
+        found: dict[str, Any] = {"status": status}
         outs.write(outcomes_path, b"")
     else:
         print(f"{run}: accuracy {found['accuracy']:.2%}, {found['knn_seconds']:.2f} s", flush=True)

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from aebench.errors import failure_reason
+from aebench.errors import Failure, failure_reason
 from aebench.workspace import Workspace, add_run_and_seed, sha256
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     from aebench.models.resume import Resume
     from aebench.models.torchrun import threads_of_each, trained_together
     from aebench.provenance import Clock
+    from aebench.records.record import as_of
     from aebench.records.train import BASELINES, TrainRecord
     from aebench.schema import Recipe
 
@@ -68,19 +69,22 @@ def train_by(job: "Job[TrainPlan]", run: str, seed: int) -> None:
     keep_freed_memory()
     model = job.model()
     known = model.baseline if model.baseline in BASELINES else None
-    found: dict[str, Any] = {"baseline": known}
+    found: dict[str, Any] = {"baseline": known, "seedless": model.seedless or None}
     resume = Resume(workspace, job.plan_hash, meta.data_hash, seed, model.plugin.sources()[0])
     status, weights, how = "ok", b"", {}
     processes = plan.train.processes if isinstance(plan.train, Recipe) else 1
     threads = torch.get_num_threads() if processes == 1 else threads_of_each(processes)
     try:
         with contextlib.chdir(os.curdir):  # and back, wherever the model went
-            if processes > 1:
+            if plan.only_seed not in (None, seed):
+                result, status = None, as_of(plan.only_seed)
+            elif processes > 1:
                 result = trained_together(job, run, seed, model, images, resume)
             else:
                 result = computed(model, plan, meta, images, labels, seed, checkpoint, resume)
-        weights, found = result.weights, figures(result) | {"order": order(result, images)}
-        how = vars(result.how)
+        if result:
+            weights, how = result.weights, vars(result.how)
+            found |= figures(result) | {"order": order(result, images)}
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: a model ends its row alone
@@ -125,7 +129,16 @@ def computed(
     if plan.train is None:
         from aebench.models.closed_form import fitted
 
-        return fitted(model, meta.shape, plan.build, images, labels, seed, checkpoint)
+        def once(seed: int) -> "Trained":
+            return fitted(model, meta.shape, plan.build, images, labels, seed, checkpoint)
+
+        result = once(seed)
+        if plan.only_seed is not None and once(seed + 1).weights != result.weights:
+            raise Failure(
+                f"it says seedless = True, and seeds {seed} and {seed + 1} gave other weights; "
+                "remove that from the class"
+            )
+        return result
     from aebench.models.training import trained
 
     return trained(
