@@ -1,6 +1,7 @@
 """What does not depend on the seed is computed once, if that is true."""
 
 import json
+import shutil
 
 import pytest
 
@@ -88,8 +89,15 @@ def test_first_of_several_seeds_alone_is_computed_if_the_others_are_equal(prepar
     (line,) = prepared.run("aebench", "verify", "sure", "1", ok=False).stderr.splitlines()
     assert "run 'sure', seed 1: as of seed 3, which changes nothing: nothing to verify" in line
     # Gathered without a plan beside them, they are as silent.
-    (prepared / "plan/report.json").unlink()
-    prepared.run("aebench", "report", "--results", "results")
+    elsewhere = prepared.folder.parent / "elsewhere"
+    shutil.copytree(prepared / "results", elsewhere / "results")
+    for run in FAILURES:
+        shutil.rmtree(elsewhere / "results" / run)
+    (elsewhere / "common").mkdir()
+    prepared.folder = elsewhere / "common"
+    prepared.run("aebench", "report", "--results", "../results")
+    text = (prepared / "reports/report.md").read_text()
+    assert "| sure" in text and "failed" not in text and "Not shown" not in text
 
 
 def test_with_one_seed_nothing_is_fitted_twice(prepared):
