@@ -42,7 +42,8 @@ class Recipe(Section):
         float,
         Field(
             gt=0,
-            description="{} (Muon: matrices and kernels of at most 128 rows or columns)",
+            description="{} (Muon: matrices and kernels of at most 128 rows or columns; Shampoo: "
+            "of 513 to 1,024)",
         ),
     ]
     weight_decay: Annotated[float, Field(ge=0, description="weight decay {}")]

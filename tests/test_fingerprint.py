@@ -496,8 +496,8 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     ),
     "swapped import": (
         "models/training.py",
-        "multiplying, muon\n",
-        "multiplying, orthogonal as muon\n",
+        "    muon,\n",
+        "    orthogonal as muon,\n",
         {"train"},
     ),
     "constant of the loop": ("models/training.py", "WARM_UP = 0.05", "WARM_UP = 0.1", {"train"}),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, make
+from safetensors import safe_open
 from torch import nn
 
 from aebench.models import batches, resume, training
@@ -21,9 +22,9 @@ from aebench.plugins import warn_once
 from aebench.workspace import Workspace
 
 STEPS = 5  # an epoch: 1,438 images in batches of 256, 158 are left over
-# Whatever may hold a state: batch norm, a buffer that no state dict has, tied weights, frozen ones
-# that change, modes and flags that are set on the way, draws from all three generators, an epoch
-# whose scalars differ.
+# Whatever may hold a state: each optimizer, batch norm, a buffer that no state dict has, tied
+# weights, frozen ones that change, modes and flags that are set on the way, draws from all three
+# generators, an epoch whose scalars differ.
 MODEL = """\
 import collections, random
 import numpy as np
@@ -49,8 +50,8 @@ class Model(nn.Module):
             nn.Linear(140, latent), nn.utils.spectral_norm(nn.Linear(latent, latent)),
         )
         self.decoder = nn.Sequential(
-            nn.Linear(latent, latent), nn.Linear(latent, 140), nn.ReLU(), nn.Linear(140, pixels),
-            nn.Unflatten(1, shape),
+            nn.Linear(latent, latent), nn.Linear(latent, 513), nn.ReLU(), nn.Linear(513, 514),
+            nn.Linear(514, pixels), nn.Unflatten(1, shape),
         )
         self.decoder[0].weight = nn.Parameter(self.encoder[5].bias.new_zeros(latent, latent))
         self.tied = nn.Linear(latent, latent)
@@ -220,10 +221,14 @@ def test_blocks_are_of_all_classes_and_give_every_image_once(monkeypatch):
 
 
 def test_a_resumed_training_ends_in_the_same_bits(kept, undisturbed):
-    # Within an epoch, after its last step, after the first of the next.
+    # Within an epoch, after its last step, after the first of the next; Shampoo's means are taken
+    # at steps 0, 4, 8 and 12, their roots at 0 and 12.
     for kill in (2, 3, 1, 3, 4):
         train(kept, kill=kill)
-        assert len(checkpoints(kept)) == 1
+        (path,) = checkpoints(kept)
+    with safe_open(path, "numpy") as file:
+        (root,) = [file.get_tensor(name) for name in file.offset_keys() if name[:5] == "root "]
+    assert len(root.view("float32")) == 513**2  # of the decoder's third layer alone
     assert f"resumed at epoch 3/3, step {13 - 2 * STEPS}\n" in train(kept)
     found, record = outs(kept)
     assert found == undisturbed

@@ -11,7 +11,7 @@ from torch import nn
 from aebench.models.autoencoder import Autoencoder
 from aebench.models.device import Execution
 from aebench.models.execution import choose, convolves_2d, cpu_has_fast_bfloat16
-from aebench.models.optimizers import QUINTIC, orthogonal
+from aebench.models.optimizers import QUINTIC, ROOT_EVERY, orthogonal, shampoo
 from aebench.models.training import fit_by_gradient
 from aebench.schema import Recipe
 
@@ -64,6 +64,33 @@ def test_orthogonal_is_five_newton_schulz_steps(shape):
         gram = expected @ expected.T
         expected = a * expected + (b * gram + c * gram @ gram) @ expected
     torch.testing.assert_close(orthogonal(matrix).double(), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("shape", "taller"), [((16, 4, 9), 1), ((48, 16), 3**0.5)])
+def test_shampoo_divides_by_the_root_of_the_mean_gram(shape, taller):
+    random = torch.Generator().manual_seed(0)
+    gradients = [torch.randn(shape, generator=random) for _ in range(ROOT_EVERY + 1)]
+    p, momentum = torch.ones(shape), torch.zeros(shape)
+    grams = torch.zeros(2, 16, 16)
+    turned = [g.flatten(1) if shape[0] == 16 else g.T for g in gradients]
+    mean, average, root = torch.zeros(16, 16), torch.zeros_like(turned[0]), torch.empty(0)
+    for step, wide in enumerate(turned):
+        before = p.clone()
+        shampoo(p, gradients[step], momentum, *grams, step, 0.1, 0.2)
+        average = 0.95 * average + 0.05 * wide
+        if step % 4 == 0:
+            mean = 0.9 * mean + 0.1 * wide @ wide.T
+        if step in (0, ROOT_EVERY):
+            u, s, _ = torch.linalg.svd(mean / (1 - 0.9 ** (step // 4 + 1)))
+            root = u @ s.rsqrt().diag() @ u.T
+        moved = root @ (0.05 * wide + 0.95 * average)
+        moved = moved if shape[0] == 16 else moved.T
+        expected = before * (1 - 0.1 * 0.2) - 0.1 * taller * moved.view(shape)
+        torch.testing.assert_close(p, expected, atol=1e-5, rtol=1e-4)
+    # What the root, two steps old, has not seen moves the weights no further than Muon would.
+    before = p.clone()
+    shampoo(p, 1e6 * gradients[0], momentum, *grams, 1, 0.1, 0.0)
+    assert torch.isclose((p - before).norm(), torch.tensor(0.1 * taller * 4), rtol=1e-4)
 
 
 def test_optimizers_take_the_steps_they_are_said_to():

@@ -1,4 +1,4 @@
-"""The optimizers: Muon for matrices and kernels, AdamW for the rest."""
+"""The optimizers: Muon for matrices and kernels, Shampoo for large ones, AdamW for the rest."""
 
 from collections.abc import Mapping
 
@@ -18,6 +18,15 @@ MOMENTUM = 0.95
 # cube of that side. A step of the mlp, whose largest is 512 x 3072, would take 4 times as long.
 SHORT_SIDE = 128
 
+
+# Shampoo's: V. Gupta, T. Koren, Y. Singer, "Shampoo: preconditioned stochastic tensor
+# optimization", ICML 2018, on the shorter side alone, with the exponent -1/2 that makes the update
+# orthogonal on average, as Muon's. It serves the layers beside a code of that many floats. It
+# would the mlp's 512 x 3072, too, for twice its time.
+SHAMPOO_SIDES = range(513, 1025)
+GRAM_DECAY = 0.9  # of a mean over batches of 256: of fewer than 1,024 images it would be singular
+GRAM_EVERY, ROOT_EVERY = 4, 12  # steps
+SMALLEST = 1e-7  # of eigenvalues, by the largest: float32 gradients hold no smaller ones
 
 # Their weights scale what is already normal, also where they have more than one dimension.
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -100,3 +109,48 @@ def orthogonal(matrix: Tensor) -> Tensor:
         gram = factor @ gram @ factor
     result = product @ wide
     return result if len(matrix) <= matrix.shape[1] else result.T
+
+
+def shampoo(
+    p: Tensor,
+    gradient: Tensor,
+    momentum: Tensor,
+    gram: Tensor,
+    root: Tensor,
+    step: int,
+    rate: float,
+    weight_decay: float,
+) -> None:
+    """One step of Shampoo, in place: the momentum of `p`, times the root of its gradients' gram.
+
+    `gram`: the running mean of gradient times its transpose, over the shorter side; `root`: its
+    power of -1/2, of up to `ROOT_EVERY` steps ago; `step`: from 0, of the training. A direction in
+    which gradients are small moves as far as the others, and one in which they are mostly noise
+    less, unlike Muon's. All else is Muon's.
+    """
+    momentum.lerp_(gradient, 1 - MOMENTUM)
+    update = gradient.lerp(momentum, MOMENTUM).flatten(1)
+    rows, columns = update.shape
+    wide = gradient.flatten(1) if rows <= columns else gradient.flatten(1).T
+    if step % GRAM_EVERY == 0:
+        gram.lerp_(wide @ wide.T, 1 - GRAM_DECAY)
+    if step % ROOT_EVERY == 0:
+        seen = 1 - GRAM_DECAY ** (step // GRAM_EVERY + 1)
+        root.copy_(inverse_root(gram / seen))
+    update = root @ update if rows <= columns else update @ root
+    # A direction that the root has not seen yet must not throw the weights away.
+    update *= (len(wide) ** 0.5 / (update.norm() + 1e-30)).clamp(max=1)
+    p.mul_(1 - rate * weight_decay)
+    p.add_(update.view_as(p), alpha=-rate * max(1, rows / columns) ** 0.5)
+
+
+def inverse_root(gram: Tensor) -> Tensor:
+    """The power of -1/2 of a positive semidefinite matrix, float32 (n, n); else NaN.
+
+    In float64: in float32 LAPACK did not converge for some of less than full rank.
+    """
+    if not gram.isfinite().all():  # the loss will say so
+        return torch.full_like(gram, torch.nan)
+    values, vectors = torch.linalg.eigh(gram.double())
+    powers = values.clamp(min=SMALLEST * values[-1] + 1e-30).rsqrt()
+    return ((vectors * powers) @ vectors.T).float()

@@ -32,6 +32,7 @@ class State:
     autoencoder: Autoencoder
     stream: Stream
     momenta: Mapping[nn.Parameter, Tensor]
+    grams: Mapping[nn.Parameter, tuple[Tensor, Tensor]]
     moments: Mapping[nn.Parameter, tuple[Tensor, Tensor, Tensor]]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -40,6 +41,8 @@ class State:
         found = {f"parameter {name}": p for name, p in self.autoencoder.named_parameters()}
         found |= {f"buffer {name}": b for name, b in self.autoencoder.named_buffers()}
         found |= {f"momentum {names[id(p)]}": momentum for p, momentum in self.momenta.items()}
+        for p, (gram, root) in self.grams.items():
+            found |= {f"gram {names[id(p)]}": gram, f"root {names[id(p)]}": root}
         for p, state in self.moments.items():
             kinds = zip(("mean", "square", "count"), state, strict=True)
             found |= {f"{kind} {names[id(p)]}": tensor for kind, tensor in kinds}

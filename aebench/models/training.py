@@ -19,7 +19,14 @@ from aebench.models.execution import execution
 from aebench.models.finish import Epoch, Trained, finished
 from aebench.models.group import Group
 from aebench.models.losses import reconstruction_loss
-from aebench.models.optimizers import SHORT_SIDE, fused_adamw, multiplying, muon
+from aebench.models.optimizers import (
+    SHAMPOO_SIDES,
+    SHORT_SIDE,
+    fused_adamw,
+    multiplying,
+    muon,
+    shampoo,
+)
 from aebench.models.own_loop import own_loop
 from aebench.models.signatures import asked, is_closed_form, learns_from_labels, method
 from aebench.models.snapshot import State
@@ -109,7 +116,7 @@ def fit_by_gradient(
 
 
 def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" = None) -> None:
-    """Muon for the matrices, AdamW for the rest; linear warm-up, then linear decay to 0.
+    """Muon and Shampoo for matrices, AdamW for the rest; linear warm-up, then linear decay to 0.
 
     On what `loss` gives, or the mean squared error. It goes on where `resume` has an earlier,
     killed process's state of it, and ends in the bits that this one would have ended in.
@@ -118,8 +125,17 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
     warm_up = max(1, round(WARM_UP * steps))
     parameters = trainable(autoencoder)
     decaying = multiplying(autoencoder)
-    small = (p for p in decaying if min(p.flatten(1).shape) <= SHORT_SIDE)
-    momenta = {p: torch.zeros_like(p) for p in small if p.requires_grad}
+    sides = {p: min(p.flatten(1).shape) for p in decaying if p.requires_grad}
+    momenta = {
+        p: torch.zeros_like(p)
+        for p, side in sides.items()
+        if side <= SHORT_SIDE or side in SHAMPOO_SIDES
+    }
+    grams = {
+        p: (p.new_zeros(sides[p], sides[p]), p.new_zeros(sides[p], sides[p]))
+        for p in momenta
+        if sides[p] in SHAMPOO_SIDES
+    }
     # The count is where the weights are, or the fused step refuses it on a GPU.
     moments = {
         p: (torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
@@ -132,7 +148,7 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
     ]
     names = asked(autoencoder, "loss")
     loss = partial(reconstruction_loss, autoencoder)
-    state = State(autoencoder, stream, momenta, moments)
+    state = State(autoencoder, stream, momenta, grams, moments)
     group = stream.group
     if group:
         group.share(state.tensors().values())
@@ -153,9 +169,13 @@ def by_recipe(autoencoder: Autoencoder, stream: Stream, resume: "Resume | None" 
         share = min((done + 1) / warm_up, 1 - decay)
         with torch.no_grad():
             for p, momentum in momenta.items():
-                if p.grad is not None:
-                    rate = share * recipe.muon_learning_rate
-                    muon(p, p.grad, momentum, rate, recipe.weight_decay)
+                if p.grad is None:
+                    continue
+                rate, weight_decay = share * recipe.muon_learning_rate, recipe.weight_decay
+                if p in grams:
+                    shampoo(p, p.grad, momentum, *grams[p], done, rate, weight_decay)
+                else:
+                    muon(p, p.grad, momentum, rate, weight_decay)
             for weight_decay, those in adamw:
                 fused_adamw(those, share * recipe.learning_rate, weight_decay)
         for p in parameters:
