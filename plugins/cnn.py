@@ -1,6 +1,7 @@
 """CNN only: the code itself comes out of a convolution as large as the map it sees."""
 
 from _convolutions import WholeMapConv2d, WholeMapConvTranspose2d, convolutions
+from _start import Clip, mirrored
 from torch import nn
 
 from aebench import hookimpl
@@ -13,8 +14,10 @@ def build(shape, latent, depth):
         nn.Unflatten(1, (latent, 1, 1)),
         WholeMapConvTranspose2d(latent, channels, size),
         *([nn.GELU()] if depth > 1 else []),
-        *up,
+        *up[:-1],
+        Clip(),  # a sigmoid bends what is nearly linear: depth 1 ended above PCA's error with it
     )
+    mirrored(encoder, decoder)
     return encoder, decoder
 
 

@@ -54,8 +54,8 @@ def cases():
                     yield pytest.param(name, shape, given, id=f"{name}-{shape}-{given}")
 
 
-def build(name, shape, given):
-    torch.manual_seed(0)
+def build(name, shape, given, seed=0):
+    torch.manual_seed(seed)
     try:
         return build_autoencoder(MODELS[name], shape, given)
     except Refused as reason:
@@ -112,6 +112,21 @@ def test_sizes_of_the_convolutional_models_counted_by_hand(name, width):
     # The decoder's first layer of combo has a bias per value of the map, cnn's one per channel.
     biases = width * (64 if name == "combo" else 1)
     assert found.decoder_params == weights + biases + width + folded
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_cnn_begins_as_a_random_projection(depth):
+    model, other = (
+        build("cnn", (3, 32, 32), {"latent": 32, "depth": depth}, seed) for seed in (0, 1)
+    )
+    one, two = 0.1 * (torch.rand(2, 4, 3, 32, 32) - 0.5)
+    with torch.no_grad():
+        codes, found, third = (model.encoder(0.5 + part) for part in (one, two, one + two))
+        torch.testing.assert_close(third, codes + found, atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.encoder(model.decoder(codes)), codes, atol=1e-5, rtol=0)
+        assert codes.norm() > 0.1 and (other.encoder(0.5 + one) - codes).norm() > 0.1
+        pixels, clipped = torch.tensor([-1, 0.0, 0.3, 1, 3]), [-0.05, 0.0, 0.3, 1, 1.1]
+        torch.testing.assert_close(model.decoder[-1](4 * pixels - 2), torch.tensor(clipped))
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
