@@ -391,9 +391,9 @@ class Comparisons:
         ]
         words = (
             "Difference: new - old on the same test images, of the MSE in % of the old one, with "
-            "its own 95 % interval. Verdict: same (bit for bit), or by a t-test, paired over the "
-            "test images; seeds are independent samples, and each side has all of its own; 5 %, "
-            "Holm's correction over "
+            "its own 95 % interval. Verdict: same (bit for bit), or by the p at which the "
+            "interval, paired over the test images, ends at 0; seeds are independent samples, and "
+            "each side has all of its own; 5 %, Holm's correction over "
             f"all figures that are not the same bit for bit, {len(tested):,}."
         )
         return [*(luck if alone else []), Note(words)]

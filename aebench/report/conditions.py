@@ -28,7 +28,7 @@ from aebench.schema import Recipe
 
 CONDITIONS, COMMANDS = "Conditions", "Lines to copy"
 SCORE = (
-    "An interval of an accuracy is a score interval (Wilson's, with the variance between the seeds "
+    "An interval of an accuracy is a score interval (Wilson's, with what the seeds add "
     "under its root), that of a difference of two is made of those of what was gained and lost "
     "(Newcombe): both end where the figure can; +a -b: up to a above and b below it"
 )
@@ -212,9 +212,10 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
         means, number = "means of each row's seeds (their number beside it)", "their number"
     return [
         f"figures are {means}. ± is a 95 % interval for new seeds and new images: "
-        f"the variance between the seeds / {number} plus that between the {images} / their number, "
-        "Student's t with Satterthwaite's degrees of freedom; where the seed changes nothing, over "
-        "images alone; for times and the latent space, over seeds alone. Skill is paired with PCA "
+        f"half widths by the variance between the seeds / {number} and by that between the "
+        f"{images} / their number, each with its own Student's t, are added in squares (Banerjee), "
+        "which errs to the wide side; where the seed changes nothing, over images alone; for times "
+        "and the latent space, over seeds alone. Skill is paired with PCA "
         f"on the same images; its intervals are of each row by itself. {SCORE}. "
         f"{BOLD}{left}"
     ]

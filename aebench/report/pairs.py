@@ -6,9 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from aebench.evaluation.uncertainty import LEVEL, Interval, of_mean
+from aebench.evaluation.uncertainty import Interval, Variance, of_mean, squared_half_width
 from aebench.report.configurations import Configuration, best_and_references
 from aebench.report.document import Cell, Format, Header, Table
 from aebench.report.texts import on_one_line, short
@@ -39,8 +38,8 @@ class Differences:
 def differences(values: Sequence[np.ndarray | None], images: int) -> Differences:
     """Of all pairs of `values` float64 (seeds, images), None: without the figure.
 
-    Paired over the images, independent over the seeds, with the variances and the degrees of
-    freedom of `p_value`: one product of matrices instead of a pass over the images a pair.
+    Paired over the images, independent over the seeds, with the half widths of `difference`: one
+    product of matrices instead of a pass over the images a pair.
     """
     means = np.stack([np.full(images, np.nan) if v is None else v.mean(axis=0) for v in values])
     centred = means - means.mean(axis=1, keepdims=True)
@@ -53,17 +52,11 @@ def differences(values: Sequence[np.ndarray | None], images: int) -> Differences
         of_images[one, other] = np.var(means[one] - means[other], ddof=1) if images > 1 else 0.0
     of_images /= images
     seeds = [of_mean(v.mean(axis=1)) if v is not None else [] for v in values]
-    of_seeds = np.array([sum(source.value for source in found) for found in seeds])
-    # A variance of 0 has no part in the degrees of freedom.
-    shares = [sum(s.value**2 / s.degrees_of_freedom for s in found) for found in seeds]
-    of_one = np.array(shares, np.float64)
-    total = of_images + of_seeds[:, None] + of_seeds[None, :]
-    squares = of_images**2 / max(1, images - 1) + of_one[:, None] + of_one[None, :]
-    known = total > 0
-    freedom = np.where(known, total, 1.0) ** 2 / np.where(known, squares, 1.0)
-    half = special.stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(total)
+    of_seeds = np.array([squared_half_width(found) for found in seeds])
+    squares = Variance(0, max(1, images - 1)).t2 * of_images + of_seeds[:, None] + of_seeds[None, :]
+    half = np.sqrt(squares)
     average = means.mean(axis=1)
-    return Differences(average[:, None] - average[None, :], np.where(known, half, np.nan))
+    return Differences(average[:, None] - average[None, :], np.where(squares > 0, half, np.nan))
 
 
 class Pairs:
