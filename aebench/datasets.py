@@ -60,9 +60,9 @@ class Split:
         """Those of them, int64 (n,), in that order."""
         return Split(self.shape, self.labels[which], lambda rows: self.read(which[rows]))
 
-    def ordered(self, hashes: np.ndarray) -> "Split":
-        """The same, by label and hash; equal ones as they come."""
-        return self.of(np.lexsort((hashes, self.labels)))
+    def order(self, hashes: np.ndarray) -> np.ndarray:
+        """int64 (N,): by label and hash; equal ones as they come."""
+        return np.lexsort((hashes, self.labels))
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Images:
     """Both splits, ordered; class names by label; the shown test images."""
 
     splits: dict[str, Split]
+    hashes: dict[str, np.ndarray]  # see `Split.hashes`
     classes: list[str]
     examples: list[int]
     duplicates: dict[str, int]  # see `duplicates`
@@ -131,9 +132,11 @@ def prepared(plan: "DataPlan", root: Path, dataset: "Dataset | None", spool: Spo
         found = held_out(found, plan.dataset, plan.holdout)
     found.remarks += peculiarities(found)
     counts = duplicates(found)
-    splits = {name: split.ordered(found.hashes[name]) for name, split in found.splits.items()}
+    orders = {name: split.order(found.hashes[name]) for name, split in found.splits.items()}
+    splits = {name: split.of(orders[name]) for name, split in found.splits.items()}
+    hashes = {name: found.hashes[name][order] for name, order in orders.items()}
     shown = examples(splits["test"].labels, len(found.classes))
-    return Images(splits, found.classes, shown, counts, found.remarks)
+    return Images(splits, hashes, found.classes, shown, counts, found.remarks)
 
 
 def held_out(found: Source, dataset: str, share: float) -> Source:

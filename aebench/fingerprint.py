@@ -42,7 +42,12 @@ UNCOUNTED = {
 
 # The modules of the functions that compute: a stage's key is of these and of what they import.
 COMPUTING = {
-    "prepare": ("aebench.datasets", "aebench.shown", "aebench.sprite"),
+    "prepare": (
+        "aebench.datasets",
+        "aebench.evaluation.near_duplicates",
+        "aebench.shown",
+        "aebench.sprite",
+    ),
     "train": ("aebench.models.training",),
     "closed form": ("aebench.models.closed_form",),  # train, without the optimizers
     "encode": (

@@ -661,6 +661,7 @@ def facts_of_outs(root: Path, verb: str, rest: list[str]) -> dict[str, str | Non
         return {}
     if verb == "prepare":
         places = ("data/", "results/data.json", "results/examples.npy", "results/sprite.webp")
+        places += ("results/near_duplicates.npy",)
         return {k: v for k, v in found.items() if k.startswith(places)}
     run = "/".join(rest)
     names = {

@@ -389,6 +389,19 @@ def test_a_damaged_sprite_is_told(copies, damage):
     assert gather(copies).sprite
 
 
+def test_near_duplicates_are_those_of_the_first_folder_that_has_them(copies):
+    about = {"rule": "distance", "count": 28, "recognised": 0}
+    edit(copies[1] / "results/data.json", near_duplicates=about)
+    path, images = copies[1] / "results/near_duplicates.npy", np.arange(359) < 28
+    np.save(path, images)
+    assert (gather(copies).near.images == images).all()
+    for content in (images[1:], ~images, images.astype(int)):
+        np.save(path, content)
+        found = gather(copies)
+        assert any("the near-duplicates, of ben: near_duplicates.npy " in h for h in found.hidden)
+        assert found.near is None and found.results
+
+
 def test_other_data_is_not_mixed_in(copies):
     anna, ben = copies
     edit(ben / "results/data.json", data_hash="f" * 64, dataset="pets")

@@ -394,6 +394,7 @@ def test_duplicates_are_counted(workspace, data):
     ) in said
     record = json.loads((workspace / "results/data.json").read_text())
     assert record["duplicates"] == {"train": 2, "test": 1, "across": 2, "two_labels": 1}
+    assert record["near_duplicates"]["count"] >= 2  # they are near, too
 
 
 def test_own_images_that_are_not_there(workspace, data):

@@ -49,6 +49,10 @@ def test_digits(light):
     assert arrays["test_labels"][meta["examples"]].tolist() == list(range(10))
     before = json.loads((ROOT / "tests/golden/results/data.json").read_text())  # of 0.1.0
     assert meta["data_hash"] == before["data_hash"]
+    found = json.loads((light / "results/data.json").read_text())["near_duplicates"]
+    assert found == {"rule": "distance", "count": 28, "recognised": 0}  # drawings alike, no copies
+    near = np.load(light / "results/near_duplicates.npy")
+    assert near.dtype == bool and near.shape == (359,) and near.sum() == 28
 
 
 def sprite(workspace):

@@ -45,7 +45,7 @@ def alone(run="simclr", seed=0, **changes):
 
 def rows(found):
     """results.csv, as it is read again."""
-    text = results_csv(found.results.results, found.configurations, found.baselines).decode()
+    text = results_csv(found.results, found.configurations, found.baselines).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 

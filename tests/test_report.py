@@ -44,7 +44,7 @@ def seeded():
 
 def rows(found):
     """results.csv, as it is read again."""
-    text = results_csv(found.results.results, found.configurations, found.baselines).decode()
+    text = results_csv(found.results, found.configurations, found.baselines).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 

@@ -28,6 +28,7 @@ from aebench.workspace import Workspace
 # The functions that compute. What they return is written down and not computed with.
 COMPUTING = {
     "aebench.datasets": ["prepared"],
+    "aebench.evaluation.near_duplicates": ["near_duplicates"],
     "aebench.sprite": ["sprite"],
     "aebench.models.training": ["trained"],
     "aebench.models.closed_form": ["fitted"],

@@ -12,6 +12,7 @@ from aebench.evaluation.uncertainty import (
     interval,
     of_accuracies,
     of_accuracy,
+    of_exclusion,
     of_gain,
     over_seeds,
     p_value,
@@ -230,3 +231,20 @@ def test_p_is_below_the_level_where_the_interval_holds_no_zero(seeds, images):
     centred = one - one.mean() + other.mean()
     assert p_value(centred, other) == pytest.approx(1)
     assert p_value(one, one) == p_value(0 * one, 0 * other) == 1
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_intervals_of_what_an_exclusion_loses(seeds):
+    """Of images, a tenth are left out, which are right more often: 0.8 against 0.4."""
+    random = np.random.default_rng(seeds)
+    hits, draws = 0, 1000
+    for _ in range(draws):
+        left_out = random.random(IMAGES) < 0.1
+        right = random.random((seeds, IMAGES)) < np.where(left_out, 0.8, 0.4)
+        values = right.astype(np.float64)
+        found = of_exclusion(values, ~left_out)
+        assert found.mean == pytest.approx(values.mean() - values[:, ~left_out].mean())
+        hits += found.low <= 0.1 * 0.8 + 0.9 * 0.4 - 0.4 <= found.high
+    assert hits > 0.935 * draws
+    # Paired: far narrower than the difference of two figures that are independent.
+    assert found.half_width < interval(values).half_width / 2

@@ -156,6 +156,18 @@ def of_gain(values: np.ndarray) -> Interval:
     return Interval(mean, min(below, 1 + mean), min(above, 1 - mean))
 
 
+def of_exclusion(values: np.ndarray, kept: np.ndarray) -> Interval:
+    """`interval` of mean(values) - mean(values of the kept images), `values` (seeds, images).
+
+    Whether an image is kept, bool (images,), is as much of chance as its values are: the second
+    mean is a ratio, linearised (delta method).
+    """
+    every = values.mean(axis=1, keepdims=True)
+    left = values[:, kept].mean(axis=1, keepdims=True)
+    moved = (values - every) - (values - left) * kept / kept.mean()
+    return interval(every - left + moved)
+
+
 def beyond(one: float, other: float, r: float) -> float:
     """How far a difference may be off where its terms, of correlation r, are by these."""
     return max(0.0, one**2 - 2 * r * one * other + other**2) ** 0.5

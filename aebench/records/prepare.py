@@ -1,7 +1,7 @@
 """What `prepare` writes beside the arrays."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from aebench.records.origin import Provenance
 from aebench.records.plan import DataPlan
@@ -56,11 +56,21 @@ class Duplicates(Part):
         return f"exact duplicates: {', '.join(found)}" if found else None
 
 
+class NearDuplicates(Part):
+    """Test images with a near-duplicate among the training images, see near_duplicates.npy."""
+
+    # By ciFAIR's list, which people judged; by distance; None: too many pairs, nobody looked.
+    rule: Literal["list", "distance"] | None
+    count: int
+    recognised: int  # of the list's test images
+
+
 class DataRecord(Prepared, Planned):
     """results/data.json: the same, and where the images came from."""
 
     plan: DataPlan | None = internal(None)
     duplicates: Duplicates | None = internal(None)  # None: not counted
+    near_duplicates: NearDuplicates | None = internal(None)  # None: of an earlier version
     remarks: list[str] = internal([])  # what a reader of the figures should know of the images
     dataset: str
     source: str

@@ -18,6 +18,7 @@ from aebench.report.results import (
     Results,
     equal,
     read_examples,
+    read_near,
     read_result,
     read_sprite,
 )
@@ -51,6 +52,7 @@ def gather(folders: Sequence[Path]) -> Results:
     alike = [place for place in same if place.data.examples == first.examples]
     found = Results(first, [], None, None, {}, [], [], None)
     found.originals = next(pictures(alike, read_originals, "shown test images", found.hidden), None)
+    found.near = next(pictures(same, read_near, "near-duplicates", found.hidden), None)
     found.sprite = next(pictures(same, read_sprite, "images of the maps", found.hidden), None)
     for place in places:
         if place not in same:

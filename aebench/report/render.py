@@ -24,6 +24,7 @@ from aebench.report.findings import Findings
 from aebench.report.indexes import Scale
 from aebench.report.latent_space import latent_space
 from aebench.report.markdown import markdown
+from aebench.report.near_duplicates import near_duplicates
 from aebench.report.overview import by_question, overview
 from aebench.report.panel import panel, panel_table
 from aebench.report.results import Results
@@ -72,6 +73,7 @@ class Report(Findings):
             Section("Pictures", [*figures.gallery(self), *figures.worst(self)]),
             Section("Codes", [*figures.code_map(self)]),
             *shown(panel(self), figures.protocol(self)),
+            *near_duplicates(self),
             *shown(classes(self), figures.confusion(self)),
         ]
         appendix = [
@@ -100,7 +102,7 @@ class Report(Findings):
         from aebench.report.drawing import png  # matplotlib: 0.5 s that a document does not need
         from aebench.report.page import page
 
-        rows = results_csv(self.results.results, self.configurations, self.baselines)
+        rows = results_csv(self.results, self.configurations, self.baselines)
         tried = search_csv(self.results.results)
         pictures = {f"figures/{f.name}.png": png(f.picture) for f in self.document.figures}
         return {

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
 from aebench.records.plan import ReportPlan, settings
-from aebench.records.prepare import DataRecord
+from aebench.records.prepare import DataRecord, NearDuplicates
 from aebench.records.record import column_names, scalars
 from aebench.records.train import TrainRecord, epoch_figures
 from aebench.schema import Recipe
@@ -84,6 +84,13 @@ class Result:
         return self.columns["status"] == "ok"
 
 
+class Near(NamedTuple):
+    """Which test images have a near-duplicate among the training images: bool (N_test,)."""
+
+    about: NearDuplicates
+    images: np.ndarray
+
+
 @dataclass
 class Results:
     """Everything a report is made of, in the order of params.yaml."""
@@ -98,6 +105,7 @@ class Results:
     originals: np.ndarray | None  # the shown test images uint8 (n, C, H, W)
     hidden: list[str] = field(default_factory=list)  # what is not shown, and why
     remarks: list[str] = field(default_factory=list)  # on what was gathered
+    near: Near | None = None  # of an earlier version, nothing is known
     sprite: bytes | None = None  # WebP: the mapped test images, SPRITE_COLUMNS side by side
 
 
@@ -197,13 +205,24 @@ def read_sprite(folder: Path, data: DataRecord) -> bytes | None:
     return found
 
 
+def read_near(folder: Path, data: DataRecord) -> Near | None:
+    """Results.near; None of an earlier version. AebenchError for what no stage writes."""
+    about, name = data.near_duplicates, "near_duplicates.npy"
+    if about is None:
+        return None
+    found = load_array(folder / name, data.num_test, data.file_hash(name))
+    if found.dtype != bool or found.ndim != 1 or found.sum() != about.count:
+        raise AebenchError(f"{name} holds {found.dtype} {found.shape}, not {about.count} images")
+    return Near(about, found)
+
+
 def read_results(
     workspace: Workspace, plan: ReportPlan | None = None, pictures: bool = True
 ) -> Results:
     """What the plan names, that of the workspace's plan/report.json unless given.
 
-    `pictures`: whether those that a report shows are read, too, and the indexes. AebenchError
-    without a plan or images.
+    `pictures`: whether those that a report shows are read, too, near-duplicates and the indexes.
+    AebenchError without a plan or images.
     """
     plan = plan or ReportPlan.read(workspace.plan / "report.json", "aebench plan")
     data = DataRecord.read(workspace.results / "data.json", "dvc repro")
@@ -220,6 +239,10 @@ def read_results(
         None,
     )
     if pictures:
+        try:
+            found.near = read_near(workspace.results, data)
+        except AebenchError as error:
+            found.hidden.append(f"near-duplicates: {told(workspace, error)}")
         try:
             found.originals = read_examples(workspace.results, data, data)
         except AebenchError as error:

@@ -12,7 +12,7 @@ from aebench.records.record import scalars
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import MEASURES, Configuration, measured
 from aebench.report.findings import Findings
-from aebench.report.results import Columns, Result
+from aebench.report.results import Columns, Near, Result, Results
 from aebench.report.texts import whole
 
 SHOWN = ("accuracy", "mse")  # for DVC
@@ -21,13 +21,16 @@ FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def results_csv(
-    results: Iterable[Result], everything: Iterable[Configuration], baselines: Baselines
+    results: Results, everything: Iterable[Configuration], baselines: Baselines
 ) -> bytes:
     """The rows with what only the report knows, blank where there is no figure."""
     by_key = {result.key: one for one in everything for result in one.results}
     rows = [
-        result.columns | image_intervals(result) | baselines.of_result(result, by_key[result.key])
-        for result in results
+        result.columns
+        | image_intervals(result)
+        | without_near_duplicates(result, results.near)
+        | baselines.of_result(result, by_key[result.key])
+        for result in results.results
     ]
     return written(list(dict.fromkeys(column for row in rows for column in row)), rows)
 
@@ -59,6 +62,14 @@ def image_intervals(result: Result) -> Columns:
     found["accuracy"] = accuracy = of_accuracy(images["accuracy"])
     halves = {f"{c}_ci95": found[c].half_width if c in found else None for c in MEASURES}
     return halves | dict(zip(ends, (accuracy.low, accuracy.high), strict=True))
+
+
+def without_near_duplicates(result: Result, near: Near | None) -> Columns:
+    """The accuracy of one seed over the other test images; blank where nobody looked for them."""
+    found = None
+    if result.ok and near and near.about.rule and not near.images.all():
+        found = float(measured(result.outcomes)["accuracy"][~near.images].mean())
+    return {"accuracy_without_near_duplicates": found}
 
 
 def loss_csv(results: Iterable[Result]) -> bytes:

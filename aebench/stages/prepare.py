@@ -13,13 +13,16 @@ from aebench.workspace import Workspace, data_root
 if TYPE_CHECKING:
     from aebench.job import Job
 
+SHOWN = "examples.npy", "sprite.webp", "near_duplicates.npy"  # for the report
+
 
 def prepare(workspace: Workspace) -> None:
     """Write data/prepared/{train,test}_{images,labels}.npy and meta.json, and results/.
 
-    results/data.json; examples.npy, uint8 (n, C, H, W): the test images that the report shows; and
-    sprite.webp: those of the maps of the codes. data/prepared holds content only (no name, source
-    or time), so the same images from another source cost no training.
+    results/data.json; examples.npy, uint8 (n, C, H, W): the test images that the report shows;
+    sprite.webp: those of the maps of the codes; and near_duplicates.npy, bool (N_test,): which test
+    images have a near-duplicate among the training images. data/prepared holds content only (no
+    name, source or time), so the same images from another source cost no training.
 
     A folder's images wait in a file without a name in .aebench, as large as the arrays: at most 256
     MiB of memory and 100 bytes an image are held, unless one image alone takes more. What a
@@ -38,6 +41,7 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
     import numpy as np
 
     from aebench.datasets import Spool, prepared, write
+    from aebench.evaluation.near_duplicates import near_duplicates
     from aebench.plugins import load_plugin
     from aebench.provenance import Clock
     from aebench.sprite import sprite
@@ -55,13 +59,14 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
                 "run `aebench plan`"
             )
     job.loaded()
-    with Spool(workspace.root / ".aebench") as spool:
+    folder = workspace.root / ".aebench"
+    with Spool(folder) as spool, Spool(folder) as small:
         images = prepared(plan, data_root(), dataset, spool)
         train, test = (images.splits[name] for name in ("train", "test"))
         check_k(workspace, len(train))
         names = [f"{name}_{what}.npy" for name in images.splits for what in ("images", "labels")]
         places = {name: workspace.prepared / name for name in (*names, "meta.json")}
-        places |= {name: workspace.results / name for name in ("examples.npy", "sprite.webp")}
+        places |= {name: workspace.results / name for name in SHOWN}
         digest = hashlib.sha256()
         for name, split in images.splits.items():
             arrays, labels = (places[f"{name}_{what}.npy"] for what in ("images", "labels"))
@@ -78,6 +83,8 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
         outs.write(places["meta.json"], meta.json_bytes())
         np.save(outs.open(places["examples.npy"]), test.read(np.array(images.examples)))
         outs.write(places["sprite.webp"], sprite(test.read(np.array(meta.mapped))))
+        about, near = near_duplicates(images.splits, images.hashes, small)
+        np.save(outs.open(places["near_duplicates.npy"]), near)
     for path in workspace.prepared.glob("*"):  # all of the folder is one of DVC's outs
         if path not in places.values():
             outs.remove(path)
@@ -87,6 +94,7 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
         plan=plan,
         files={name: outs.hash(path) for name, path in places.items()},
         duplicates=Duplicates(**images.duplicates),
+        near_duplicates=about,
         remarks=images.remarks,
         dataset=plan.dataset,
         source=plan.source,
