@@ -57,6 +57,8 @@ COMPUTING = {
         "aebench.evaluation.product",
         "aebench.evaluation.quality",
         "aebench.evaluation.quantise",
+        "aebench.metrics",
+        "aebench.models.measuring",
         "aebench.shown",
     ),
     "knn": ("aebench.evaluation.panel",),

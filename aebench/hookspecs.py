@@ -90,3 +90,23 @@ def register_datasets(register: Callable[[str, Callable[[Path], dict[str, Any]]]
     `holdout`, "test" is not looked at, and need not be there. Import what is heavy
     inside `load`. What it raises, and what breaks this contract, is one line of `aebench prepare`.
     """
+
+
+@hookspec
+def register_metrics(register: Callable[..., None]) -> None:
+    """Call `register(name, measure, better="lower")` for each metric of reconstructions.
+
+    `measure(images, reconstructions)` gets test images and what the decoder makes of their codes,
+    float32 (B, C, H, W) in [0, 1] on the device that encodes, and returns one finite value for each
+    image, (B,): a tensor, an array or a list. `better`: "lower" or "higher". An image's value does
+    not depend on the images beside it.
+
+    The name is the column of results.csv, `[a-z][a-z0-9_]*`; beside it stand interval, tie group
+    and the gain over PCA. "mse", "psnr" and "ssim" are registered by this hook, too. What raises,
+    or returns something else, leaves its column blank, and the row says why.
+
+    `measure` gets copies, without gradients; random generators are seeded before each call. It is
+    called once for each block of images, so what is heavy is loaded once and kept. It is part of
+    the cache key of `encode`: a new metric trains nothing. In the file of a model it is part of
+    that model's `train`, too: a file of its own is better.
+    """

@@ -19,7 +19,7 @@ from aebench.holder import check_not_held
 from aebench.inputs import DAMAGED, FIX, Inputs
 from aebench.memory import state
 from aebench.outs import Outs
-from aebench.plugins import EXECUTED, Model, Plugin, find_plugin, load_model
+from aebench.plugins import EXECUTED, Metric, Model, Plugin, find_plugin, load_metrics, load_model
 from aebench.records.chain import RECORDS
 from aebench.records.encode import EncodeRecord
 from aebench.records.plan import (
@@ -179,6 +179,11 @@ class Job(Generic[P]):
         self.loaded()
         return found
 
+    def metrics(self) -> tuple[dict[str, Metric], dict[str, str]]:
+        """Those of the plan, imported: see `load_metrics`. To be called before `loaded`."""
+        assert isinstance(self.plan, EncodePlan)
+        return load_metrics(self.workspace, self.plan.metrics)
+
     def loaded(self) -> None:
         """To be called after the plug-in's import: AebenchError if it was of other code.
 
@@ -186,12 +191,11 @@ class Job(Generic[P]):
         """
         for module in self.modules:
             importlib.import_module(module)
-        plugin = self.plugin()
         own = sources(self.modules)
         for path, before in zip(own, self.states, strict=True):
             if state(path) != before:
                 raise changed(path)
-        for path in (*own, *(plugin.unnoted() if plugin else ())):
+        for path in (*own, *(path for plugin in self.plugins() for path in plugin.unnoted())):
             if path.suffix == ".py":
                 check_bytecode(path)
         self.check_code()
@@ -202,19 +206,19 @@ class Job(Generic[P]):
         own, modules = self.fingerprint()
         if own != planned.aebench:
             raise self.other("aebench's code", planned.aebench, modules)
-        plugin = self.plugin()
-        if plugin is None:
-            return
-        if planned.plugin is None or plugin.fingerprint() != planned.plugin:
-            raise self.other(f"the code of {plugin.name}", planned.plugin or "", plugin.hashes())
-        if executed := plugin.changed():
-            raise AebenchError(
-                f"{plugin.name}: {', '.join(executed)} changed while this stage ran, which uses "
-                "the old content; run `dvc repro` again"
-            )
+        plugins, unnoted = self.plugins(), dict[Path, list[int]]()
+        for plugin, fingerprint in plugins.items():
+            if plugin.fingerprint() != fingerprint:
+                raise self.other(f"the code of {plugin.name}", fingerprint or "", plugin.hashes())
+            if executed := plugin.changed():
+                raise AebenchError(
+                    f"{plugin.name}: {', '.join(executed)} changed while this stage ran, which "
+                    "uses the old content; run `dvc repro` again"
+                )
+            unnoted |= plugin.unnoted()
         if self.unnoted is None:
-            self.unnoted = plugin.unnoted()
-        for path, before in plugin.unnoted().items():
+            self.unnoted = unnoted
+        for path, before in unnoted.items():
             if self.unnoted.get(path) != before:
                 raise changed(path)
 
@@ -225,14 +229,17 @@ class Job(Generic[P]):
         key = "closed form" if is_closed_form else STAGE_OF[type(plan)]
         return known_fingerprint(self.workspace, key)
 
-    def plugin(self) -> Plugin | None:
-        """That of the plan. AebenchError where it is gone."""
+    def plugins(self) -> dict[Plugin, str | None]:
+        """Those of the plan, with their fingerprints in it. AebenchError where one is gone."""
         plan = self.plan
         if isinstance(plan, KnnPlan | IndexPlan | ReportPlan):
-            return None
+            return {}
         name = plan.source if isinstance(plan, DataPlan) else plan.plugin
+        planned = {name: plan.fingerprints.plugin} if name != "folder" else {}
+        if isinstance(plan, EncodePlan):
+            planned |= {metric.plugin: metric.fingerprint for metric in plan.metrics.values()}
         try:
-            return None if name == "folder" else find_plugin(self.workspace, name)
+            return {find_plugin(self.workspace, name): own for name, own in planned.items()}
         except AebenchError as error:
             raise AebenchError(f"{self.plan_file}: {error}") from None
 

@@ -12,13 +12,14 @@ from aebench.fingerprint import known_fingerprint
 from aebench.folders import image_folder
 from aebench.indexes import Index, parsed
 from aebench.params import NAME, read_params, shown
-from aebench.plugins import Model, Plugin, Registry, load_plugins
+from aebench.plugins import Metric, Model, Plugin, Registry, load_plugins
 from aebench.records.plan import (
     DataPlan,
     EncodePlan,
     Fingerprints,
     IndexPlan,
     KnnPlan,
+    MetricPlan,
     ReportPlan,
     TrainPlan,
     Untrained,
@@ -48,6 +49,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     code: dict[str, dict[str, str]] = field(default_factory=dict)
     known: dict[tuple[str, str | None], Fingerprints] = field(default_factory=dict)
+    metrics: dict[str, MetricPlan] = field(default_factory=dict)
 
     def fingerprints(self, computing: str, plugin: Plugin | None = None) -> Fingerprints:
         """The hashes of aebench's code and of the plug-in's; what they are of is kept."""
@@ -61,6 +63,12 @@ class Plan:
             self.known[key] = Fingerprints(aebench=aebench, plugin=own)
         return self.known[key]
 
+    def metric(self, metric: Metric) -> MetricPlan:
+        """Of one that a plug-in registers."""
+        plugin, own = metric.plugin, metric.plugin.fingerprint()
+        self.code[own] = plugin.hashes()
+        return MetricPlan(plugin=plugin.name, better=metric.better, fingerprint=own)
+
 
 def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
     """The plan of the workspace as it is now. AebenchError holds every fault.
@@ -72,6 +80,7 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
         raise AebenchError("\n".join(faults))
     registry = load_plugins(workspace, remembering)
     plan = Plan(workspace, remembering)
+    plan.metrics = {name: plan.metric(one) for name, one in sorted(registry.metrics.items())}
     num_train = UNKNOWN
     if not any(fault.startswith(f"{NAME}: dataset:") for fault in faults):
         try:
@@ -100,7 +109,8 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
         raise AebenchError("\n".join(faults))
     told_apart = {found.name for run in params.runs.values() if (found := registry.find(run.model))}
     doubled = [text for name, text in registry.duplicates.items() if name not in told_apart]
-    unused = [*registry.broken.values(), *doubled, *registry.duplicate_datasets.values()]
+    doubled += [*registry.duplicate_datasets.values(), *registry.duplicate_metrics.values()]
+    unused = [*registry.broken.values(), *doubled]
     plan.warnings += [f"not used: {reason}" for reason in unused]
     plan.files[workspace.plan / "report.json"] = report_plan(workspace, params, plan)
     return plan
@@ -202,6 +212,7 @@ def run_plans(
             **settings,
             fingerprints=plan.fingerprints("encode", plugin),
             first_seed=params.seeds[0],
+            metrics=plan.metrics,
         ),
         KnnPlan(knn=knn, fingerprints=plan.fingerprints("knn")),
     )

@@ -25,11 +25,11 @@ from importlib.machinery import (
 )
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import pluggy
 
-from aebench import hookspecs
+from aebench import hookspecs, metrics
 from aebench.errors import (
     INSTALLED,
     AebenchError,
@@ -47,7 +47,11 @@ from aebench.fingerprint import (
     source_hash,
 )
 from aebench.memory import read_memory, state, write_memory
-from aebench.schema import DATASET_NAME, LONGEST, Params, Run
+from aebench.records.encode import EncodeRecord, Sizes
+from aebench.records.knn import KnnRecord
+from aebench.records.plan import Better, MetricPlan
+from aebench.records.train import TrainRecord
+from aebench.schema import DATASET_NAME, LONGEST, Knn, Params, Recipe, Run
 from aebench.surroundings import restored, torch_seed
 from aebench.workspace import Workspace, is_json, read_bytes, sha256
 
@@ -127,6 +131,24 @@ class Dataset:
     plugin: Plugin
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric of reconstructions, whose name is its column of results.csv."""
+
+    name: str
+    measure: Callable[..., Any]
+    better: Better
+    plugin: Plugin
+
+
+class Registered(NamedTuple):
+    """What one plug-in registers, by name."""
+
+    models: dict[str, Model]
+    datasets: dict[str, Dataset]
+    metrics: dict[str, Metric]
+
+
 @dataclass
 class Registry:
     """Everything registered, and why each plug-in that is not there could not be loaded."""
@@ -134,9 +156,11 @@ class Registry:
     models: dict[str, Model] = field(default_factory=dict)  # of names that a single model has
     full_names: dict[str, Model] = field(default_factory=dict)  # as well
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)  # of plug-ins, one of a name
     broken: dict[str, str] = field(default_factory=dict)  # plug-in name -> reason
     duplicates: dict[str, str] = field(default_factory=dict)  # name of several models -> sentence
     duplicate_datasets: dict[str, str] = field(default_factory=dict)
+    duplicate_metrics: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)  # folders that may be meant as plug-ins
 
     @property
@@ -148,6 +172,19 @@ class Registry:
     def find(self, name: str) -> Model | None:
         """The model that a run means by the full name, which messages offer, or the name."""
         return self.full_names.get(name) or self.models.get(name)
+
+    def add_metrics(self, found: Iterable[Metric]) -> None:
+        """Those of names that a single plug-in registers, and of others a sentence."""
+        by_name: dict[str, list[Metric]] = defaultdict(list)
+        for metric in found:
+            by_name[metric.name].append(metric)
+        for name, same in by_name.items():
+            if same[1:]:
+                owners = " and ".join(metric.plugin.name for metric in same)
+                sentence = f"metric {name!r} is registered by {owners}; rename one"
+                self.duplicate_metrics[name] = sentence
+            else:
+                self.metrics[name] = same[0]
 
     def add_models(self, models: Iterable[Model]) -> None:
         """Sort out which names tell one model from all others."""
@@ -175,25 +212,28 @@ def load_plugins(workspace: Workspace, remembering: bool = True) -> Registry:
     """
     registry = Registry(ignored=list(unmarked_folders(workspace)))
     every: list[Model] = []
+    every_metric: list[Metric] = []
     keys = memory_keys(workspace)
     known, fresh = remembered(workspace, keys), {}
     for plugin in find_plugins(workspace):
         try:
             if plugin.name in known:
-                models, datasets = recalled(plugin, known[plugin.name])
+                found = recalled(plugin, known[plugin.name])
             else:
-                models, datasets = registrations(plugin)
+                found = registrations(plugin)
         except AebenchError as error:
             registry.broken[plugin.name] = str(error)
             continue
-        fresh[plugin.name] = description(keys.get(plugin.name), models, datasets)
-        every += models.values()
-        for name in registry.datasets.keys() & datasets.keys():
+        fresh[plugin.name] = description(keys.get(plugin.name), found)
+        every += found.models.values()
+        every_metric += found.metrics.values()
+        for name in registry.datasets.keys() & found.datasets.keys():
             both = f"{registry.datasets[name].plugin.name} and {plugin.name}"
             sentence = f"data set {name!r} is registered by both {both}; rename one"
             registry.duplicate_datasets[name] = sentence
-        registry.datasets = datasets | registry.datasets
+        registry.datasets = found.datasets | registry.datasets
     registry.add_models(every)
+    registry.add_metrics(every_metric)
     if remembering and fresh != known:
         kept = {name: about for name, about in fresh.items() if is_json(about)}
         write_memory(workspace, "plugins", kept)
@@ -229,9 +269,7 @@ def memory_keys(workspace: Workspace) -> dict[str, str]:
     return keys
 
 
-def description(
-    key: str | None, models: dict[str, Model], datasets: dict[str, Dataset]
-) -> dict[str, Any]:
+def description(key: str | None, found: Registered) -> dict[str, Any]:
     """What `recalled` needs to know."""
     return {
         "key": key,
@@ -241,31 +279,41 @@ def description(
                 "closed_form": model.closed_form,
                 "seedless": model.seedless,
             }
-            for name, model in models.items()
+            for name, model in found.models.items()
         },
-        "datasets": list(datasets),
+        "datasets": list(found.datasets),
+        "metrics": {name: metric.better for name, metric in found.metrics.items()},
     }
 
 
-def recalled(plugin: Plugin, known: dict[str, Any]) -> tuple[dict[str, Model], dict[str, Dataset]]:
+def recalled(plugin: Plugin, known: dict[str, Any]) -> Registered:
     """What the plug-in registered when it was last imported."""
 
     def model(name: str, about: dict[str, Any]) -> Model:
         def build(*args: Any, **options: Any) -> Any:
-            return registrations(plugin)[0][name].build(*args, **options)
+            return registrations(plugin).models[name].build(*args, **options)
 
         arguments = {key: default[0] if default else ... for key, *default in about["arguments"]}
         facts = {key: about.get(key, False) for key in ("closed_form", "seedless")}
         return Model(name, build, plugin, arguments, **facts)
 
     def dataset(name: str) -> Dataset:
-        return Dataset(name, lambda root: registrations(plugin)[1][name].load(root), plugin)
+        return Dataset(name, lambda root: registrations(plugin).datasets[name].load(root), plugin)
 
-    models = {name: model(name, about) for name, about in known["models"].items()}
-    return models, {name: dataset(name) for name in known["datasets"]}
+    def metric(name: str, better: Better) -> Metric:
+        def measure(*images: Any) -> Any:
+            return registrations(plugin).metrics[name].measure(*images)
+
+        return Metric(name, measure, better, plugin)
+
+    return Registered(
+        {name: model(name, about) for name, about in known["models"].items()},
+        {name: dataset(name) for name in known["datasets"]},
+        {name: metric(name, better) for name, better in known["metrics"].items()},
+    )
 
 
-def load_plugin(workspace: Workspace, name: str) -> tuple[dict[str, Model], dict[str, Dataset]]:
+def load_plugin(workspace: Workspace, name: str) -> Registered:
     """What the one plug-in of that name registers; AebenchError when it is gone or broken."""
     return registrations(find_plugin(workspace, name))
 
@@ -280,10 +328,31 @@ def find_plugin(workspace: Workspace, name: str) -> Plugin:
 
 def load_model(workspace: Workspace, plugin: str, name: str) -> Model:
     """The model of that name that the plug-in registers."""
-    models, _ = load_plugin(workspace, plugin)
+    models = load_plugin(workspace, plugin).models
     if name not in models:
         raise AebenchError(f"{plugin}: registers no model {name!r} any more; run `aebench plan`")
     return models[name]
+
+
+def built_in_metrics() -> dict[str, Metric]:
+    """Those of aebench, registered by the hook as a plug-in's are."""
+    return registrations(BUILT_IN).metrics
+
+
+def load_metrics(
+    workspace: Workspace, plans: Mapping[str, MetricPlan]
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """The built-in metrics and those of the plan; of what cannot be imported here the reason."""
+    found, faults = built_in_metrics(), dict[str, str]()
+    for plugin in dict.fromkeys(plan.plugin for plan in plans.values()):
+        names = [name for name, plan in plans.items() if plan.plugin == plugin]
+        try:
+            own = load_plugin(workspace, plugin).metrics
+            found |= {name: own[name] for name in names if name in own}
+            faults |= {name: f"{plugin} does not register it" for name in names if name not in own}
+        except AebenchError as error:
+            faults |= dict.fromkeys(names, str(error))
+    return found, faults
 
 
 def imported_anew(model: Model) -> Model:
@@ -302,7 +371,7 @@ def imported_anew(model: Model) -> Model:
     for name in learnt:
         forget(name)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(AebenchError):
-        return registrations(model.plugin)[0].get(model.name, model)
+        return registrations(model.plugin).models.get(model.name, model)
     sys.modules.update(learnt)
     return model
 
@@ -471,34 +540,48 @@ def entry_plugin(entry: importlib.metadata.EntryPoint) -> Plugin:
     return Plugin(f"{owner}: {entry.value}", owner, entry.load, sources)
 
 
-def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]:
+BUILT_IN = Plugin("aebench", "aebench", lambda: metrics, lambda: (set(), Path(__file__).parent))
+
+
+def registrations(plugin: Plugin) -> Registered:
     """Import the plug-in and call its hooks. AebenchError names the file and the fault.
 
     What its code changes of the process is undone.
     """
     manager = pluggy.PluginManager("aebench")
     manager.add_hookspecs(hookspecs)
-    models: dict[str, Model] = {}
-    datasets: dict[str, Dataset] = {}
+    found = Registered({}, {}, {})
 
     def register_model(name: str, build: Callable[..., Any]) -> None:
-        name = checked_name("model", name, models)
+        name = checked_name("model", name, found.models)
         uses = arguments(name, build)
         fits, *trains = (getattr(build, own, None) for own in ("fit", "loss", "optimize"))
         closed_form = fits is not None and not any(trains)
         baseline = getattr(build, "baseline", None)
         seedless = closed_form and getattr(build, "seedless", False) is True
         call = seeded_by_aebench(plugin, activated(plugin, build))
-        models[name] = Model(name, call, plugin, uses, closed_form, baseline, seedless)
+        found.models[name] = Model(name, call, plugin, uses, closed_form, baseline, seedless)
 
     def register_dataset(name: str, load: Callable[[Path], dict[str, Any]]) -> None:
-        name = checked_name("data set", name, datasets)
+        name = checked_name("data set", name, found.datasets)
         if not callable(load):
             raise AebenchError(f"data set {name!r}: load is {type(load).__name__}; {CALLABLE}")
-        datasets[name] = Dataset(name, activated(plugin, load), plugin)
+        found.datasets[name] = Dataset(name, activated(plugin, load), plugin)
+
+    def register_metric(name: str, measure: Callable[..., Any], better: Better = "lower") -> None:
+        name = checked_name("metric", name, found.metrics)
+        if plugin is not BUILT_IN and is_column(name):
+            raise AebenchError(f"metric {name!r}: results.csv has such a column; rename it")
+        if not callable(measure):
+            raise AebenchError(f"metric {name!r}: measure is {type(measure).__name__}; {CALLABLE}")
+        if better not in get_args(Better):
+            allowed = " or ".join(map(repr, get_args(Better)))
+            raise AebenchError(f"metric {name!r}: better is {better!r}; allowed: {allowed}")
+        found.metrics[name] = Metric(name, activated(plugin, measure), better, plugin)
 
     # What Python calls them where they are called wrongly.
-    register_model.__qualname__ = register_dataset.__qualname__ = "register"
+    for register in (register_model, register_dataset, register_metric):
+        register.__qualname__ = "register"
     plugin.activate()
     try:
         with restored(importing=True) as changed:
@@ -506,6 +589,7 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
             manager.check_pending()  # without it a misspelt hook registers nothing, silently
             manager.hook.register_models(register=register_model)
             manager.hook.register_datasets(register=register_dataset)
+            manager.hook.register_metrics(register=register_metric)
     except KeyboardInterrupt:
         raise
     # SystemExit and its like, too: a script put into plugins/ must not end the stage in silence.
@@ -514,12 +598,12 @@ def registrations(plugin: Plugin) -> tuple[dict[str, Model], dict[str, Dataset]]
     if changed:
         told = f"importing it changed {', '.join(changed)}: undone"
         print(f"aebench: warning: {plugin.name}: {told}", file=sys.stderr)
-    if not models and not datasets:
+    if not any(found):
         raise AebenchError(
             f"{plugin.name}: registers nothing; decorate `register_models(register)` "
             "with @aebench.hookimpl, or let its name begin with _ if it holds helpers"
         )
-    return models, datasets
+    return found
 
 
 CALLABLE = "allowed: a function or a class"
@@ -575,11 +659,28 @@ def checked_name(kind: str, name: Any, known: Mapping[str, Any]) -> str:
     if not name.strip() or not name.isprintable() or len(name) > LONGEST:
         allowed = f"allowed: 1 to {LONGEST} printable characters"
         raise AebenchError(f"{kind} {name[:LONGEST]!r}: {allowed}; rename it")
-    if kind == "data set" and not re.fullmatch(DATASET_NAME, name):
-        raise AebenchError(f"{kind} {name!r}: allowed: names like {DATASET_NAME}; rename it")
+    pattern = {"data set": DATASET_NAME, "metric": METRIC_NAME}.get(kind)
+    if pattern and not re.fullmatch(pattern, name):
+        raise AebenchError(f"{kind} {name!r}: allowed: names like {pattern}; rename it")
     if name in known:
         raise AebenchError(f"{kind} {name!r} is registered twice")
     return name
+
+
+METRIC_NAME = "[a-z][a-z0-9_]{0,39}"  # of a column
+# Columns of results.csv that no record names, and how further ones begin or end.
+COLUMNS = re.compile(
+    "run|model|latent|depth|ssim|seed|status|options|source|trials|compression|holdout|protocol|cpu|gpu|"
+    "cores|threads|device|precision|memory_format|openblas_coretype|date|label|prediction|"
+    "(accuracy|aebench|epoch|train|encode|knn)_.*|"
+    ".*_(bytes|ci95|ci95_low|ci95_high|error|gain|hash|kernels|skill_score|version)"
+)
+
+
+def is_column(name: str) -> bool:
+    """Whether results.csv or the outcomes of images may have a column of that name."""
+    kinds = (TrainRecord, EncodeRecord, KnnRecord, Sizes, Recipe, Knn)
+    return any(name in kind.model_fields for kind in kinds) or bool(COLUMNS.fullmatch(name))
 
 
 # Keys of params.yaml, or of a run in it: an option of that name could not be set.

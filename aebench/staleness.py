@@ -6,7 +6,7 @@ from typing import Any
 from aebench.errors import AebenchError
 from aebench.planning import Plan
 from aebench.records.chain import Result, StageResults, chain_fault, kind_of
-from aebench.records.plan import DataPlan, ReportPlan, Sources, TrainPlan
+from aebench.records.plan import DataPlan, EncodePlan, ReportPlan, Sources, TrainPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
@@ -136,6 +136,10 @@ def flat(record: Record) -> dict[str, Any]:
     for key, value in record.model_dump(mode="json", exclude=hidden).items():
         if key == "weights" and value:
             found |= {"weights": value["file"], "weights hash": value["hash"]}
+        elif key == "metrics":
+            for name, metric in value.items():
+                found[f"metric {name}"] = metric["plugin"]
+                found[f"metric {name} code"] = metric["fingerprint"]
         elif isinstance(value, dict) and key != "fingerprints":
             found |= {f"{key}.{name}".removeprefix("build."): v for name, v in value.items()}
         elif isinstance(value, dict):
@@ -154,6 +158,8 @@ def differences(
         was, now = old.get(key), new.get(key)
         if was == now or (other_split and key in OF_SPLITS):
             continue
+        if key.startswith("metric ") and key.endswith(" code") and None in (was, now):
+            continue  # it is new or gone, which is told
         if key.endswith(" code"):
             yield changed_code(key, code.get(was or ""), code.get(now or ""))
         elif key == "weights hash":
@@ -223,4 +229,6 @@ def codes_in_use(workspace: Workspace, plan: Plan) -> dict[str, dict[str, str]]:
             continue
         if record.plan is not None:
             used |= set(record.plan.fingerprints.known.values())
+        if isinstance(record.plan, EncodePlan):
+            used |= {metric.fingerprint for metric in record.plan.metrics.values()}
     return {key: names for key, names in known.items() if key in used} | plan.code

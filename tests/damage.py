@@ -668,7 +668,7 @@ def facts_of_outs(root: Path, verb: str, rest: list[str]) -> dict[str, str | Non
         "train": [f"runs/{run}/weights.safetensors", f"results/{run}/train.json"],
         "encode": [f"runs/{run}/{s}_codes.npy" for s in ("train", "test")]
         + [f"results/{run}/{n}" for n in ("encode.json", "squared_errors.npy", "examples.npy")]
-        + [f"results/{run}/{n}" for n in ("worst.npy", "code_map.npy")],
+        + [f"results/{run}/{n}" for n in ("metrics.npy", "worst.npy", "code_map.npy")],
         "knn": [f"results/{run}/{n}" for n in ("knn.json", "outcomes.npy")],
     }.get(verb, [])
     return {name: found.get(name) for name in names}

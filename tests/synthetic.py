@@ -46,6 +46,7 @@ class Made:
     code: dict[str, str] = field(default_factory=dict)
     epoch_seconds: list[float] = field(default_factory=list)
     indexes: dict[str, Any] = field(default_factory=dict)
+    better: dict[str, str] = field(default_factory=dict)
 
     @property
     def original(self):
@@ -56,7 +57,7 @@ class Made:
         return self.columns["status"] == "ok"
 
 
-def outcomes(model, seed, mse, accuracy, classes=10, count=IMAGES):
+def outcomes(model, seed, mse, accuracy, classes=10, count=IMAGES, further=None):
     """Some images are hard for every model, a model and seed move each a little.
 
     The means are the given ones, the accuracy's as near as the number of images allows. `mse` None:
@@ -66,12 +67,15 @@ def outcomes(model, seed, mse, accuracy, classes=10, count=IMAGES):
     random = np.random.default_rng([zlib.crc32(model.encode()), seed or 0])
     errors = shared.gamma(2, 0.5, count) + random.uniform(0, 0.2, count)
     hard = shared.random(count) + random.normal(0, 0.05, count)
-    found = np.empty(count, OUTCOME[:2] if mse is None else OUTCOME)
+    more = [(name, np.float32) for name in further or {}]
+    found = np.empty(count, OUTCOME[:2] if mse is None else [*OUTCOME, *more])
     found["label"] = np.arange(count) % classes
     right = np.argsort(np.argsort(hard)) < round(accuracy * count)
     found["prediction"] = np.where(right, found["label"], (found["label"] + 1) % classes)
     if mse is not None:
         found["squared_error"] = errors * mse / errors.mean()
+        for name, value in (further or {}).items():
+            found[name] = errors * value / errors.mean()
     return found
 
 
@@ -90,12 +94,14 @@ def made(
     accuracy=0.5,
     source="",
     curves=None,
+    further=None,
     **columns,
 ):
     """One result. `train`: what differs from RECIPE, or False for what has no gradient training.
 
-    The figures of a baseline are the same for every seed. `mse` None: an encoder alone. `columns`
-    are the last word.
+    The figures of a baseline are the same for every seed. `mse` None: an encoder alone. `further`:
+    metric -> its mean; that of ssim is the better, the higher, others are better low. `columns` are
+    the last word.
     """
     recipe = {} if train is False else RECIPE | (train or {})
     search = {"k": 10, "metric": "l2", "backend": "faiss"} | (knn or {})
@@ -104,7 +110,8 @@ def made(
     settings = {"model": model, **build}
     settings |= {f"train.{k}": v for k, v in recipe.items()}
     settings |= {f"knn.{k}": v for k, v in search.items()}
-    votes = outcomes(run if recipe else model, seed if recipe else None, mse, accuracy)
+    name, draw = (run, seed) if recipe else (model, None)
+    votes = outcomes(name, draw, mse, accuracy, further=further)
     timed = bool(recipe.get("epochs"))
     row = {"run": run, "model": model, "latent": latent or 64, "depth": depth, "seed": seed}
     row |= {"status": "ok", "baseline": baseline, "options": json.dumps(options or {})}
@@ -131,7 +138,10 @@ def made(
     key = json.dumps(settings, sort_keys=True)
     images = None if mse is None else np.full((2, 1, 8, 8), 128, np.uint8)
     losses = [0.2, 0.1] if timed else []
-    return Made(run, seed, row, settings, key, votes, images, losses, curves or {}, source)
+    better = {name: "higher" if name == "ssim" else "lower" for name in further or {}}
+    found = Made(run, seed, row, settings, key, votes, images, losses, curves or {}, source)
+    found.better = better
+    return found
 
 
 def panel(accuracy):

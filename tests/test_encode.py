@@ -195,7 +195,7 @@ def test_eight_bits_hold_what_an_honest_float_holds(workspace, run):
 
 def test_eight_bits_show_pixels_packed_into_floats(workspace):
     found = encoded(workspace, "packed")
-    assert (found["mse"], found["psnr"]) == (0, 100)
+    assert (found["mse"], found["psnr"], found["metrics"]["ssim"]["mean"]) == (0, 100, 1)
     assert found["mse_8bit"] > 0.05
     meta = json.loads((workspace / "data/prepared/meta.json").read_text())
     shown = array(workspace, "packed", "examples")
@@ -288,6 +288,7 @@ def test_an_encoder_alone_has_all_but_reconstructions(workspace):
     assert (found["code_bits"], found["sizes"]["decoder_layers"]) == (8, 0)
     assert found["encode_images_per_second"] > 0
     assert array(workspace, "alone", "squared_errors").shape == (0,)
+    assert found["metrics"] == {} and array(workspace, "alone", "metrics").shape == (0,)
     assert array(workspace, "alone", "examples").shape == (0, 1, 8, 8)
     assert array(workspace, "alone", "worst").shape == (2, 0, 1, 8, 8)
     assert array(workspace, "alone", "test_codes").shape == (len(images(workspace)), 8)

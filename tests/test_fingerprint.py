@@ -474,12 +474,13 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         {"prepare", "encode", "report"},
     ),
     "what a page looks like": ("report/page.py", 'ASSETS_HASH = "', 'ASSETS_HASH = "0', {"report"}),
-    "mean of PSNR": (
-        "evaluation/quality.py",
-        "psnr(errors).mean()",
-        "psnr(errors).max()",
+    "windows of SSIM": (
+        "metrics.py",
+        "WINDOWS = (11, 7)",
+        "WINDOWS = (7,)",
         {"encode", "report"},
     ),
+    "mean of a metric": ("evaluation/quality.py", "values.mean(", "values.max(", {"encode"}),
     "epochs that count": ("records/train.py", "epochs[1:] or epochs", "epochs", {"report"}),
     "a stage's print": ("stages/encode.py", "{run}: MSE", "{run}: test MSE", set()),
     "constant of the optimizer": (
@@ -538,7 +539,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
     ),
     "values of a discrete code": ("evaluation/discrete.py", "MOST = 4096", "MOST = 2", {"encode"}),
     "cap of PSNR": (
-        "evaluation/quality.py",
+        "metrics.py",
         "PSNR_CAP = 100.0",
         "PSNR_CAP = 99.0",
         {"encode", "report"},

@@ -200,7 +200,7 @@ def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
     edit("report/render.py", "what a representation costs", "what codes cost")
     moved = {"report"}
     assert outdated(baseline) == moved
-    edit("evaluation/quality.py", "PSNR_CAP = 100.0", "PSNR_CAP = 99.0")
+    edit("metrics.py", "PSNR_CAP = 100.0", "PSNR_CAP = 99.0")
     moved |= stages(*RUNS, only=["encode"])  # another error searches nothing again
     assert outdated(baseline) == moved
     edit("evaluation/search.py", "EXTRA = 16", "EXTRA = 17")

@@ -36,8 +36,10 @@ COMPUTING = {
     "aebench.evaluation.code_map": ["code_map"],
     "aebench.evaluation.discrete": ["code_bits"],
     "aebench.evaluation.product": ["product"],
-    "aebench.evaluation.quality": ["mse", "mean_psnr"],
+    "aebench.evaluation.quality": ["mse", "mean"],
     "aebench.evaluation.quantise": ["affine", "narrowed"],
+    "aebench.metrics": ["similarity"],
+    "aebench.models.measuring": ["measured"],
     "aebench.evaluation.panel": ["evaluated"],
     "aebench.report.render": ["files"],
 }

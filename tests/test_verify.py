@@ -84,7 +84,8 @@ def alone(weights="w", accuracy=0.9, mse=None, **where):
 def test_encoder_alone_is_compared_by_what_it_has(capsys):
     compare("one", alone(), alone())
     assert capsys.readouterr().out == (
-        "one: matches bit for bit: weights, codes and outcomes; accuracy 90.00 %, now 90.00 %\n"
+        "one: matches bit for bit: weights, codes, metrics and outcomes; accuracy 90.00 %, now "
+        "90.00 %\n"
     )
     compare("one", alone(), alone("x", 0.89, cpu="two"))
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Try a plug-in's models at some shapes: do they keep the contract?"""
+"""Try a plug-in's models and metrics at some shapes: do they keep the contract?"""
 
 import argparse
 import ast
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from aebench.errors import AebenchError, nearest
 from aebench.params import NAME, name_fault, read_params, read_yaml, shown
 from aebench.plugins import (
+    Metric,
     Model,
     Plugin,
+    Registered,
     Registry,
     all_remembered,
     file_plugin,
@@ -63,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_plugin(workspace: Workspace, plugin: str, run: bool) -> None:
-    """Print what came of each trial of each model, a line each, and the warnings apart.
+    """Print what came of each trial of each model and metric, a line each; the warnings apart.
 
     Where nothing is wrong, `run` prints its row of a small benchmark. AebenchError where something
     is, and for a plug-in that is not there.
@@ -79,18 +81,18 @@ def check_plugin(workspace: Workspace, plugin: str, run: bool) -> None:
             return load_plugins(workspace, remembering=False)
 
     found = find(workspace, plugin, registry)
-    models: list[Model] = []
-    datasets: list[str] = []
-    faults = [fault for one in found for fault in checked(one, registry, models, datasets)]
+    kept = Registered({}, {}, {})
+    faults = [fault for one in found for fault in checked(one, registry, kept)]
+    models, metrics = [*kept.models.values()], [*kept.metrics.values()]
     names = ", ".join(one.name for one in found)
     if faults:
         count = f"{len(faults)} faults" if faults[1:] else "a fault"
         raise AebenchError(f"{names}: {count} ({', '.join(faults)}); mend it and check it again")
-    if run and models:
+    if run and (models or metrics):
         benchmark(found, models)
-    if models:
+    if models or metrics:
         print(f"{names}: keeps the contract", flush=True)
-    for name in datasets:
+    for name in kept.datasets:
         print(
             f"{names}: the data set {name} is not checked here; next: aebench prepare with "
             f"`dataset: {name}` in {NAME}",
@@ -152,12 +154,10 @@ def plain(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
 
 
-def checked(
-    plugin: Plugin, registry: Callable[[], Registry], models: list[Model], datasets: list[str]
-) -> Iterator[str]:
-    """Print the plug-in's block and one for each of its models, which `models` gets.
+def checked(plugin: Plugin, registry: Callable[[], Registry], kept: Registered) -> Iterator[str]:
+    """Print the plug-in's block and one for each of its models and metrics.
 
-    `datasets` gets its data sets. The name of each check that something did not pass.
+    `kept` gets what it registers. The name of each check that something did not pass.
     """
     remarks: dict[str, str] = {}
     # Before it is done, here and below: the last word where a plug-in ends the process.
@@ -165,7 +165,7 @@ def checked(
     start = time.perf_counter()
     try:
         with watched(remarks):
-            found, loaded = registrations(plugin)
+            found = registrations(plugin)
     except AebenchError as error:
         missing = error.__cause__
         mend = f"; install {missing.name}" if isinstance(missing, ModuleNotFoundError) else ""
@@ -179,15 +179,42 @@ def checked(
             f"importing it takes {seconds:.0f} s, and every stage of its runs waits for them; "
             "import what is heavy inside the functions that use it"
         )
-    datasets += loaded
+    kept.models.update(found.models)
+    kept.datasets.update(found.datasets)
+    kept.metrics.update(found.metrics)
     say(remarks)
-    twice = registry().duplicates if found else {}
-    for model in found.values():
-        models.append(model)
+    twice = registry().duplicates | registry().duplicate_metrics if any(found) else {}
+    for metric in found.metrics.values():
+        yield from (f"{fault} of {metric.name}" for fault in measures(metric))
+        if metric.name in twice:
+            say({"twice": twice[metric.name]})
+    for model in found.models.values():
         for fault in dict.fromkeys(tries(model)):
             yield f"{fault} of {model.name}"
         if model.name in twice:
             say({"twice": twice[model.name]})
+
+
+def measures(metric: Metric) -> Iterator[str]:
+    """Print the metric's block: a line for each shape. The names of broken checks, each once."""
+    from aebench.models.measuring import trial_fault
+
+    print(f"metric {metric.name} ({metric.better} is better)", flush=True)
+    shapes = dict.fromkeys(shape for shape, *_ in CASES)
+    found = dict[str, str]()
+    refused = 0
+    for shape in shapes:
+        print(f"  {' x '.join(map(str, shape)):<11}  ", end="", flush=True)
+        fault = trial_fault(metric, shape)
+        check, text = fault or ("", "ok")
+        refused += check == "refused"
+        bad = check not in ("", "refused")
+        print(f"FAULT {check}: {text}" if bad else text, flush=True)
+        found |= {check: text} if bad else {}
+    if refused == len(shapes):
+        print("  FAULT refused: it refuses every one of these; allowed: to refuse some")
+        found["refused"] = ""
+    yield from found
 
 
 def tries(model: Model) -> Iterator[str]:
@@ -294,8 +321,19 @@ def benchmark(plugins: list[Plugin], models: list[Model]) -> None:
     """
     from aebench.report.configurations import configurations
     from aebench.report.markdown import written
+    from aebench.report.measures import further
     from aebench.report.results import read_results
-    from aebench.report.tables import ACCURACY, LATENT, MSE, PARAMS, RUN, STATUS, notes, table
+    from aebench.report.tables import (
+        ACCURACY,
+        LATENT,
+        MSE,
+        PARAMS,
+        RUN,
+        STATUS,
+        notes,
+        of_measure,
+        table,
+    )
     from aebench.report.times import Times
     from aebench.stages.encode import encode
     from aebench.stages.knn import knn
@@ -325,8 +363,9 @@ def benchmark(plugins: list[Plugin], models: list[Model]) -> None:
                 for stage in (train, encode, knn):
                     stage(elsewhere, run, 0)
         results = read_results(elsewhere).results
-    columns = [RUN, LATENT, PARAMS, Times(results).epoch, MSE, ACCURACY]
     ones = configurations(results)
+    columns = [RUN, LATENT, PARAMS, Times(results).epoch, MSE, ACCURACY]
+    columns += map(of_measure, further(ones))
     text = "\n\n".join(map(written, [table([*columns, STATUS], ones), *notes(ones)]))
     print(
         f"\ndigits, by the settings that `aebench init` writes, {content['train']['epochs']} epochs"

@@ -28,7 +28,7 @@ SHORT = 7  # digits of a hash
 COMMIT = 'git add -A && git commit -m "My baseline"'
 # DVC's reference of one: the commit that it began from, its name.
 EXPERIMENT = re.compile(r"refs/exps/(..)/(.{5}).{33}/(?P<name>.+)")
-ARRAYS = "outcomes.npy", "squared_errors.npy"
+ARRAYS = "outcomes.npy", "squared_errors.npy", "metrics.npy"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Show models, data sets and runs, and what failed to load."""
+"""Show models, data sets, metrics and runs, and what failed to load."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,17 +7,18 @@ from tabulate import tabulate
 
 from aebench.errors import AebenchError
 from aebench.params import read_params
-from aebench.plugins import Registry, load_plugins
+from aebench.plugins import Registry, built_in_metrics, load_plugins
 from aebench.workspace import Workspace, data_root
 
 Rows = list[list[str]]  # before the verb below takes the name
 
 
 def list(workspace: Workspace) -> None:
-    """Print models, data sets and runs, where each comes from, and what failed to load."""
+    """Print models, data sets, metrics, runs, where each comes from, and what failed to load."""
     registry = load_plugins(workspace)
     section("Models", ["model", "plug-in", "uses"], models(registry))
     section("Data sets", ["data set", "from"], datasets(registry))
+    section("Metrics", ["metric", "from", "better"], metrics(registry))
     try:
         params, errors = read_params(workspace)
         runs = [
@@ -30,6 +31,7 @@ def list(workspace: Workspace) -> None:
     except AebenchError as error:
         section("Runs", ["error"], [[text] for text in str(error).splitlines()])
     doubled = [*registry.duplicates.values(), *registry.duplicate_datasets.values()]
+    doubled += registry.duplicate_metrics.values()
     if doubled:
         section("Of one name", ["reason"], [[reason] for reason in doubled])
     if faults := [*registry.broken.values(), *registry.ignored]:
@@ -53,6 +55,12 @@ def datasets(registry: Registry) -> Rows:
     found = {folder.name: folder for folder in folders}
     rows = [[name, where] for name, where in rows if name not in found]  # the folder wins
     return rows + [[name, str(folder)] for name, folder in found.items()]
+
+
+def metrics(registry: Registry) -> Rows:
+    """A row per metric of reconstructions: the built-in ones and those of plug-ins."""
+    found = [*built_in_metrics().values(), *registry.metrics.values()]
+    return [[metric.name, metric.plugin.name, metric.better] for metric in found]
 
 
 def pins(run: dict[str, Any]) -> str:

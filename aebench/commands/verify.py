@@ -56,6 +56,7 @@ class Results:
         return {
             "weights_hash": self.train.weights_hash,
             "codes_hash": self.encode.codes_hash,
+            "metrics_hash": self.encode.file_hash("metrics.npy"),
             "outcomes_hash": self.outcomes_hash,
         }
 
@@ -70,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def verify(workspace: Workspace, run: str, seed: int | None) -> None:
     """Train, encode and search the run in new processes and a temporary folder; print the verdict.
 
-    Equal bits of weights, codes and outcomes are demanded where machine, threads, precision and
-    library versions are those of the result; elsewhere the MSE, if there is a decoder, within 5 %
-    and the accuracy within 2 points. AebenchError where that does not hold or there is no result of
-    the current plan.
+    Equal bits of weights, codes, metrics and outcomes are demanded where machine, threads,
+    precision and library versions are those of the result; elsewhere the MSE, if there is a
+    decoder, within 5 % and the accuracy within 2 points. AebenchError where that does not hold or
+    there is no result of the current plan.
     """
     seed = check_planned(workspace, run, seed)
     name = f"run {run!r}, seed {seed}"
@@ -174,7 +175,7 @@ def compare(name: str, old: Results, new: Results) -> None:
         raise AebenchError(f"{name}: does not match: a decoder is there in one of the two alone")
     differing = [key for key, value in old.hashes.items() if new.hashes[key] != value]
     if not differing:
-        print(f"{name}: matches bit for bit: weights, codes and outcomes; {words}")
+        print(f"{name}: matches bit for bit: weights, codes, metrics and outcomes; {words}")
         return
     changed = sorted(
         {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aebench.errors import Failure
+from aebench.metrics import squared_errors
 from aebench.models.autoencoder import Autoencoder, as_floats, encodes_pixels, expect
 from aebench.models.device import deterministic, device, exact_float32
 from aebench.models.rounding import EXEMPT, TOLERANCE, spread, tolerance
@@ -161,12 +162,14 @@ def reconstruct(
     images: Tensor,
     examples: Sequence[int] = (),
     change: Callable[[np.ndarray], np.ndarray] | None = None,
+    seen: Callable[[Tensor, Tensor], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the decoder makes of the codes (see `Encoded`) of `images` uint8 (N, C, H, W).
 
     float32 (N,): the mean squared error over the elements of each image, reconstructions clipped
     to [0, 1], NaN where they are not finite; uint8 (n, C, H, W): those of the images `examples`.
-    Neither has rows without a decoder. `change`: what is done to the codes float32 (n, d) before.
+    Neither has rows without a decoder. `change`: what is done to the codes float32 (n, d) before;
+    `seen`: gets images and clipped reconstructions of each block, float32 (n, C, H, W).
     """
     shown = np.empty((len(examples), *images.shape[1:]), np.uint8)
     if autoencoder.decoder is None:
@@ -178,7 +181,9 @@ def reconstruct(
         given = torch.from_numpy(given if change is None else change(given)).to(device())
         batch = as_floats(images[block].to(device()))
         decoded = expect(autoencoder.decoder(given), "decoder", batch.shape).clamp(0, 1)
-        errors[block] = (decoded.double() - batch).square().mean((1, 2, 3)).cpu()
+        errors[block] = squared_errors(batch, decoded).cpu()
+        if seen and np.isfinite(errors[block]).all():  # else the run fails
+            seen(batch, decoded)
         for place, image in enumerate(examples):
             if block.start <= image < block.stop:
                 picture = decoded[image - block.start].mul(255).round()

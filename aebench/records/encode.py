@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from aebench.records.origin import Provenance, Timing, renamed_origin
-from aebench.records.plan import EncodePlan, plan_of_format_1
+from aebench.records.plan import Better, EncodePlan, plan_of_format_1
 from aebench.records.record import Part, StageResult, internal
 
 
@@ -29,6 +29,14 @@ class Sizes(Part):
     code_floats: int = Field(json_schema_extra={"column": False})
 
 
+class Measured(Part):
+    """A metric of the reconstructions. `mean` None: it is blank, and `note` says why."""
+
+    better: Better
+    mean: float | None = None  # over test images
+    note: str | None = None
+
+
 class EncodeRecord(StageResult):
     """All figures are None for a failed run; those of reconstructions without a decoder, too."""
 
@@ -39,6 +47,8 @@ class EncodeRecord(StageResult):
     codes_hash: str | None = internal(None)
     mse: float | None = None  # mean over all elements of the test set
     psnr: float | None = None  # dB, mean over test images
+    # Those beside MSE and PSNR: ssim and the plug-ins', in the order of their columns.
+    metrics: dict[str, Measured] = {}
     mse_8bit: float | None = None  # of codes rounded to 8 bits a float
     mse_4bit: float | None = None
     mse_pq: float | None = None  # of product-quantised codes

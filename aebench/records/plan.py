@@ -101,10 +101,28 @@ class TrainPlan(ModelPlan):
         return train and train.model_dump()
 
 
+Better = Literal["lower", "higher"]
+
+
+class MetricPlan(Part):
+    """A metric that a plug-in registers, and the hash of the plug-in's source."""
+
+    plugin: str
+    better: Better
+    fingerprint: str
+
+
 class EncodePlan(ModelPlan):
     """plan/<run>/encode.json."""
 
     first_seed: int | None = None  # whose codes are mapped by t-SNE, too; None: of none
+    metrics: dict[str, MetricPlan] = {}  # of plug-ins; the built-in ones are aebench's code
+
+    @model_serializer(mode="wrap")
+    def without_no_metrics(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The plan, without `metrics` where no plug-in registers one."""
+        found = handler(self)
+        return found if self.metrics else {k: v for k, v in found.items() if k != "metrics"}
 
 
 class KnnPlan(Record):

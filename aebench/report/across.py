@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from aebench.report.document import (
     Strong,
     Table,
 )
+from aebench.report.measures import Measure, further
 from aebench.report.sides import Differences, Pair, Side, about, hidden
 from aebench.report.texts import counted, named
 
@@ -76,9 +78,20 @@ def across(sides: Sequence[Side]) -> Document:
         *table("Accuracy, %", accuracy, sides, rows, accuracies),
         *table("Skill over PCA, %", over_pca, sides, rows, skills, meaning),
     ]
+    for measure in further([one for side in sides for one in side.configurations]):
+        sections += of_metric(measure, sides, rows)
     names = columns(sides)
     title = f"{counted(len(rows), 'run')} on {len(sides)} data sets: {named(names)}"
     return Document(title, blocks, sections, about(sides))
+
+
+def of_metric(measure: Measure, sides: Sequence[Side], rows: Sequence[Row]) -> list[Section]:
+    """The table of a further metric."""
+    written = measure.written._replace(narrow=True)
+    figures = [[one.intervals.get(measure.column) if one else None for one in r.ones] for r in rows]
+    meaning = f"{measure.word}: {measure.meaning}"
+    cell = partial(Cell, format=written)
+    return table(measure.title, cell, sides, rows, figures, meaning, measure.sign)
 
 
 def rows_of(sides: Sequence[Side]) -> list[Row]:
@@ -107,13 +120,17 @@ def table(
     rows: Sequence[Row],
     figures: Sequence[Sequence[Interval | None]],
     meaning: str = "",
+    sign: int = 1,
 ) -> list[Section]:
-    """The rows that have the figure somewhere; empty without any. `figures`: by row and side."""
+    """The rows that have the figure somewhere; empty without any.
+
+    `figures`: by row and side; `sign`: 1 where more is better, else -1.
+    """
     kept = [(row, found) for row, found in zip(rows, figures, strict=True) if any(found)]
     if not kept:
         return []
     ranked = [place for place, (row, found) in enumerate(kept) if all(found) and not row.saw_labels]
-    means = np.array([[one.mean for one in kept[place][1] if one] for place in ranked])
+    means = np.array([[sign * one.mean for one in kept[place][1] if one] for place in ranked])
     with_ranks = len(sides) >= RANKED and len(ranked) > 1
     ranks = dict(zip(ranked, mean_ranks(means), strict=True)) if with_ranks else {}
     headers = [Header("run", is_text=True), *map(Header, columns(sides))]

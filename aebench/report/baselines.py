@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from aebench.evaluation.uncertainty import Interval, interval, of_gain
 from aebench.report.configurations import Configuration
 from aebench.report.document import Block, Cell, Code, CodeBlock, Format, Paragraph, Strong
+from aebench.report.measures import Measure
 from aebench.report.results import Result, Results
 from aebench.report.tables import Column
 
@@ -46,12 +47,14 @@ class Baselines:
         return not one.is_reference and column in one.images and bool(pca and column in pca.images)
 
     def skill(self, one: Configuration, column: str) -> Interval | None:
-        """Of mse or accuracy; None for what has no skill in it, and where PCA is exact."""
+        """None for what has no skill in it, and where PCA's MSE is exact."""
         key = one, column
         if key not in self.found:
-            pca = self.pca_of(one)
-            kind = {"mse": mse_skill_score, "accuracy": accuracy_gain}[column]
-            self.found[key] = kind(one, pca) if pca and self.has_skill(one, column) else None
+            pca = self.pca_of(one) if self.has_skill(one, column) else None
+            if column == "mse":
+                self.found[key] = pca and mse_skill_score(one, pca)
+            else:
+                self.found[key] = pca and gain(one, pca, column)
         return self.found[key]
 
     @property
@@ -80,8 +83,19 @@ class Baselines:
             ),
         )
 
+    def gain_column(self, measure: Measure) -> Column:
+        """A further metric's skill over PCA, in its own units: what its perfect value is, and so
+        what a ratio would say, is not known.
+        """
+        written = measure.difference._replace(narrow=True)
+        return Column(
+            f"{measure.word} over PCA",
+            lambda one: over_pca(self.skill(one, measure.column), False, written),
+            f"by how much the {measure.word} is better than PCA's with as many floats, paired",
+        )
+
     def of_result(self, result: Result, one: Configuration) -> dict[str, float | None]:
-        """The two columns of results.csv for one seed of a configuration."""
+        """The columns of results.csv for one seed of a configuration."""
         found: dict[str, float | None] = {"mse_skill_score": None, "accuracy_gain": None}
         pca = self.pca_of(one)
         if pca is None or not result.ok or not self.has_skill(one, "accuracy"):
@@ -90,6 +104,10 @@ class Baselines:
         if own is not None and mse is not None and mse >= EXACT:
             found["mse_skill_score"] = 1 - own / mse
         found["accuracy_gain"] = result.columns["accuracy"] - (accuracy or 0)
+        for name in result.better:
+            value, of_pca = result.columns[name], pca.mean(name)
+            if value is not None and of_pca is not None:
+                found[f"{name}_gain"] = one.sign(name) * (value - of_pca) + 0.0  # no -0.0
         return found
 
     def references(self, sizes: set[Any], without: Sequence[Configuration]) -> list[Configuration]:
@@ -122,19 +140,20 @@ def mse_skill_score(one: Configuration, pca: Configuration) -> Interval | None:
     return interval(1 - ratio - (errors - mean - ratio * (of_pca - pca_mean)) / pca_mean)
 
 
-def accuracy_gain(one: Configuration, pca: Configuration) -> Interval:
-    """Accuracy minus PCA's at the same size, paired over the images."""
-    return of_gain(one.images["accuracy"] - pca.images["accuracy"].mean(axis=0))
+def gain(one: Configuration, pca: Configuration, column: str) -> Interval:
+    """By how much it is better than PCA of the same size, paired over the images."""
+    values = one.sign(column) * (one.images[column] - pca.images[column].mean(axis=0))
+    return of_gain(values) if column == "accuracy" else interval(values)
 
 
-def over_pca(skill: Interval | None, is_ratio: bool = True) -> Cell:
+def over_pca(skill: Interval | None, is_ratio: bool = True, written: Format = SKILL) -> Cell:
     """`+5.4 ± 0.2`, in percent or points; `5.0 times` of a ratio where the error is far above."""
     if skill is None:
         return Cell()
     tone = "bad" if skill.high < 0 else ""
     if is_ratio and (times := times_pca(skill)):
         return Cell(skill, text=f"{times:.1f} times", tone=tone)
-    return Cell(skill, SKILL, tone=tone)
+    return Cell(skill, written, tone=tone)
 
 
 def times_pca(skill: Interval) -> float | None:

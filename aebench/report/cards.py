@@ -8,19 +8,15 @@ from markupsafe import Markup
 
 from aebench.report import html
 from aebench.report.configurations import Configuration
-from aebench.report.document import Cell, Document, Format, Header, ResultsTable, Table
+from aebench.report.document import Cell, Document, Header, ResultsTable, Table
 from aebench.report.elements import Place, key, scrolling, tag
+from aebench.report.measures import ACCURACY, MSE, PSNR, Measure, further
 from aebench.report.tables import remarks
 from aebench.report.texts import LONGEST, short
 from aebench.report.times import again
 
 SEEDS = 12  # in a card's table
 WIDTH, HEIGHT = 220.0, 56.0  # of a curve, in its own units
-FIGURES = {
-    "accuracy": ("accuracy, %", Format("{:.2f}", 100)),
-    "mse": ("MSE", Format("{:.5f}")),
-    "psnr": ("PSNR, dB", Format("{:.2f}")),
-}
 ORIGIN = (
     "commit",
     "dirty",
@@ -47,9 +43,11 @@ def cards(
 ) -> Iterator[Markup]:
     """One each. `originals`: the shown test images, or None; `pictured`: those with images."""
     rows = figures_by_card(document)
+    measured = [ACCURACY, MSE, PSNR, *further(everything)]
     for one in everything:
         images = pictures(one, place, originals) if one in pictured else Markup("")
-        yield card(one, place, rows.get(one.card, []), images)
+        by_seed = seeds(one, place, measured) if len(one.results) > 1 else Markup("")
+        yield card(one, place, rows.get(one.card, []), images, by_seed)
 
 
 def figures_by_card(document: Document) -> dict[str, list[tuple[Header, Cell]]]:
@@ -71,7 +69,11 @@ def rows_of(table: Table) -> Iterator[tuple[Sequence[Header], Sequence[Cell]]]:
 
 
 def card(
-    one: Configuration, place: Place, figures: Sequence[tuple[Header, Cell]], images: Markup
+    one: Configuration,
+    place: Place,
+    figures: Sequence[tuple[Header, Cell]],
+    images: Markup,
+    by_seed: Markup,
 ) -> Markup:
     """A section whose id is the configuration's."""
     name = tag("bdi", one.called(LONGEST))
@@ -84,7 +86,7 @@ def card(
         curve(one),
         *measures(figures, place),
         *(tag("p", short(words), ".", class_="remark") for words in remarks(one)),
-        folded("Seeds", seeds(one, place)) if len(one.results) > 1 else Markup(""),
+        folded("Seeds", by_seed),
         folded("Settings", listed(settings(one))),
         folded("Provenance", listed(provenance(one))),
         folded("Commands", commands(one)),
@@ -210,16 +212,13 @@ def folded(title: str, inside: Markup) -> Markup:
     return tag("details", tag("summary", title), inside) if inside else Markup("")
 
 
-def seeds(one: Configuration, place: Place) -> Markup:
+def seeds(one: Configuration, place: Place, measured: Sequence[Measure]) -> Markup:
     """The figures of each, of many the first."""
-    headers = [Header("seed"), *(Header(words) for words, _ in FIGURES.values())]
+    headers = [Header("seed"), *(Header(measure.title) for measure in measured)]
     rows = [
-        [
-            Cell(result.seed),
-            *(Cell(result.columns.get(c), FIGURES[c][1]) for c in ("accuracy", "mse", "psnr")),
-        ]
+        [Cell(result.seed), *(Cell(result.columns.get(m.column), m.written) for m in measured)]
         if result.ok
-        else [Cell(result.seed), Cell("failed"), Cell(), Cell()]
+        else [Cell(result.seed), Cell("failed"), *(Cell() for _ in measured[1:])]
         for result in one.results[:SEEDS]
     ]
     return scrolling("Table of the seeds", html.grid(Table(headers, rows), place))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aebench.evaluation.uncertainty import LEAST, Interval, over_seeds
+from aebench.report import measures
 from aebench.report.baselines import mse_skill_score, times_pca
 from aebench.report.configurations import (
     Configuration,
@@ -21,6 +22,7 @@ from aebench.report.configurations import (
 from aebench.report.document import Figure, Format
 from aebench.report.findings import Findings
 from aebench.report.looks import PCA, PIXELS
+from aebench.report.measures import Measure
 from aebench.report.pictures import Axis, Chart, Label, Level, Point, Series
 from aebench.report.summary import Against, against_pca, trade_off
 from aebench.report.texts import named
@@ -146,9 +148,9 @@ class Charts:
         """
         ranked = [one for one in among if column == "accuracy" or not one.is_packed]
         group = self.ties.best(ranked, column)
-        first = max if column == "accuracy" else min
-        every = [mean(one, column) for one in among if column in one.images]
-        return group if group and mean(group[0], column) == first(every) else []
+        every = [one.sign(column) * mean(one, column) for one in among if column in one.images]
+        is_first = group and group[0].sign(column) * mean(group[0], column) == max(every)
+        return group if is_first else []
 
     def mse_over_seconds(self) -> list[Figure]:
         """A chart for each code size with two or more trained runs whose times may be compared."""
@@ -166,6 +168,40 @@ class Charts:
             self.mse_of_size(size, sizes[size], several[size], seconds)
             for size in self.first_sizes(several)
         ]
+
+    def over_bytes(self, measure: Measure) -> list[Figure]:
+        """A further metric of all codes that are not the pixels; empty where none has it."""
+        column, written = measure.column, measure.written
+        known = [one for one in self.found.coded if column in one.intervals and not one.is_packed]
+        if not known:
+            return []
+        shown = best_and_references(known, POINTS)
+        sizes = [self.size_of(one) for one in shown]
+        log = reaches_far(sizes)
+        points = {}
+        for one, x, size in zip(shown, sideways(sizes, log), sizes, strict=True):
+            found = one.intervals[column]
+            tip = f"{one.name}: {size:,.0f} bytes, {measure.word} {written.written(found)}"
+            reach = found.below or 0, found.above or 0
+            points[one] = Point(x, found.mean, *reach, one.card, tip)
+        edge = front(
+            [(size, points[o].y or 0, o) for o, size in zip(shown, sizes, strict=True)],
+            measure.sign > 0,
+        )
+        ticks = [*dict.fromkeys(sorted(sizes))]
+        picture = Chart(
+            Axis(f"bytes per code{' (log)' * log}", log, ticks if len(ticks) <= TICKS else ()),
+            Axis(measure.title),
+            self.by_model(points),
+            labels=self.labels_of(points, [one for _, _, one in edge], shown),
+            legend=len(shown) > DIRECT,
+        )
+        caption = (
+            f"{measure.word} over the bytes of a code: {measure.direction} is better. {BARS} Codes "
+            f"of one size stand side by side.{of_all(shown, known)}"
+        )
+        title = f"{measure.word} over bytes per code"
+        return [Figure(f"{file_name(column)}_over_bytes", picture, title, caption)]
 
     def train_seconds(self, one: Configuration) -> list[float]:
         """Of each seed whose time may be compared."""
@@ -261,11 +297,35 @@ class Charts:
             *([] if name.startswith("knn.") else self.mse_sweep(name, shown)),
         ]
         ones = [one for group in groups for one in group if one.ok]
-        titles = [self.accuracy_title(name, groups), self.ratio_title(name, ones)]
-        return [
+        titles = [self.best_title(name, groups, measures.ACCURACY), self.ratio_title(name, ones)]
+        titled = [
             replace(figure, title=heading, caption=figure.caption + chosen)
             for figure, heading in zip(found, titles, strict=False)
         ]
+        for measure in self.found.further if not name.startswith("knn.") else ():
+            heading = self.best_title(name, groups, measure)
+            for figure in self.measure_sweep(name, shown, measure):
+                titled.append(replace(figure, title=heading, caption=figure.caption + chosen))
+        return titled
+
+    def measure_sweep(
+        self, name: str, groups: Sequence[Sequence[Configuration]], measure: Measure
+    ) -> list[Figure]:
+        """A further metric over a parameter; empty where none has it."""
+        column = measure.column
+        kept = [[one for one in group if column in one.intervals] for group in groups]
+        ones = [one for group in kept for one in group]
+        if not ones:
+            return []
+        curves = [
+            self.curve(name, group, label, lambda one: one.intervals[column], measure)
+            for group, label in zip(kept, labels_of(groups), strict=True)
+            if group
+        ]
+        levels = [] if name == "latent" else self.pca_level(ones, column, 1)
+        picture = lines(parameter_axis(name, ones), Axis(measure.title), curves, levels)
+        caption = f"{measure.word} over {name}: {measure.direction} is better. {BARS}"
+        return [Figure(f"{file_name(name)}-{column}", picture, "", caption)]
 
     def accuracy_sweep(self, name: str, groups: Sequence[Sequence[Configuration]]) -> Figure:
         """Accuracy over a parameter; PCA and pixels as levels."""
@@ -286,17 +346,19 @@ class Charts:
         caption = f"kNN accuracy over {name}: up is better. {BARS}{self.guessed(y)}"
         return Figure(f"{file_name(name)}-accuracy", picture, "", caption)
 
-    def accuracy_title(self, name: str, groups: Sequence[Sequence[Configuration]]) -> str:
-        """Where the accuracy is highest, as far as the paired test tells it: of several curves with
-        whose runs.
+    def best_title(
+        self, name: str, groups: Sequence[Sequence[Configuration]], measure: Measure
+    ) -> str:
+        """Where a figure is best, as far as the paired test tells it: of several curves with whose
+        runs.
         """
-        curves = [[one for one in group if one.ok] for group in groups]
+        curves = [[one for one in group if measure.column in one.images] for group in groups]
         ones = [one for curve in curves for one in curve]
-        group, what = self.leaders(ones, "accuracy"), title(name)
+        group, what = self.leaders(ones, measure.column), title(name)
         if not group:
-            return f"{what}: kNN accuracy"
+            return f"{what}: {'kNN ' * (measure is measures.ACCURACY)}{measure.word}"
         if {*group} == {*ones}:
-            return f"{what}: no value is told from the best accuracy"
+            return f"{what}: no value is told from the best {measure.word}"
         group.sort(key=lambda one: one.settings[name])
         values = [f"{one.settings[name]:,.6g}" for one in group]
         if len(curves) > 1:
@@ -306,8 +368,8 @@ class Charts:
             places = [*dict.fromkeys(values)]
             where = f"at {' or '.join(places)}"
         if len(places) > 4:
-            return f"{what}: {len(group)} runs share the highest accuracy"
-        return f"{what}: accuracy is highest {where}"
+            return f"{what}: {len(group)} runs share the {measure.most} {measure.word}"
+        return f"{what}: {measure.word} is {measure.most} {where}"
 
     def mse_sweep(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Figure]:
         """MSE over that of PCA of the same size; without enough of those MSE. Empty without any."""
@@ -381,14 +443,15 @@ class Charts:
         group: Sequence[Configuration],
         label: str,
         value: Callable[[Configuration], Interval],
+        measure: Measure | None = None,
     ) -> Series:
-        """A line over a parameter's values."""
+        """A line over a parameter's values. `measure`: a further one that tips tell."""
         points = []
         for one in group:
             if not one.ok:
                 continue
             found = value(one)
-            tip = f"{one.name}: {name} {one.settings[name]:,.6g}, {quality(one)}"
+            tip = f"{one.name}: {name} {one.settings[name]:,.6g}, {quality(one, measure)}"
             reach = found.below or 0, found.above or 0
             points.append(Point(one.settings[name], found.mean, *reach, one.card, tip))
         return Series(label, self.looks[group[0]], points, joined=True)
@@ -503,11 +566,14 @@ def accuracy(one: Configuration) -> Interval:
     return Interval(*percent(one.intervals["accuracy"]))
 
 
-def quality(one: Configuration) -> str:
-    """`49.97 ± 0.35 %, MSE 0.01164 ± 0.00012`."""
-    words = f"{ACCURACY.written(one.intervals['accuracy'])} %"
-    mse = one.intervals.get("mse")
-    return words if mse is None else f"{words}, MSE {MSE.written(mse)}"
+def quality(one: Configuration, further: Measure | None = None) -> str:
+    """`49.97 ± 0.35 %, MSE 0.01164 ± 0.00012`, and a further figure."""
+    words = [f"{ACCURACY.written(one.intervals['accuracy'])} %"]
+    if (mse := one.intervals.get("mse")) is not None:
+        words.append(f"MSE {MSE.written(mse)}")
+    if further and (found := one.intervals.get(further.column)):
+        words.append(f"{further.word} {further.written.written(found)}")
+    return ", ".join(words)
 
 
 def against(skill: Interval) -> str:

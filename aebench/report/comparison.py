@@ -25,6 +25,7 @@ from aebench.report.document import (
     Strong,
     Table,
 )
+from aebench.report.measures import further
 from aebench.report.sides import Differences, Pair, Side, about, hidden
 from aebench.report.tables import exact
 from aebench.report.texts import counted, named
@@ -59,10 +60,19 @@ class Measure(NamedTuple):
 
 
 # z: no -0.0
-MEASURES = (
+FIRST = (
     Measure("accuracy", "Accuracy, %", Format("{:.2f}", 100), "points", Format("{:+z.2f}", 100), 1),
     Measure("mse", "MSE", Format("{:.5f}"), "%", Format("{:+z.1f}", 100), -1),
 )
+
+
+def measures_of(sides: Sequence[Side]) -> list[Measure]:
+    """Accuracy, MSE and the further metrics that any has, whose differences are absolute."""
+    found = further([one for side in sides for one in side.configurations])
+    return [
+        *FIRST,
+        *(Measure(m.column, m.title, m.written, "", m.difference, m.sign) for m in found),
+    ]
 
 
 class Time(NamedTuple):
@@ -116,7 +126,7 @@ class Figure:
         """With its interval; blank of what is the same."""
         if self.is_same:
             return Cell()
-        if self.measure.column == "accuracy":
+        if self.measure.column != "mse":
             return Cell(self.difference, self.measure.difference)
         old = mean(self.pair.old, "mse")
         if old < EXACT:
@@ -134,7 +144,7 @@ class Figure:
     @property
     def name(self) -> str:
         """`accuracy of mlp`."""
-        what = "MSE" if self.measure.column == "mse" else self.measure.column
+        what = self.measure.title if self.measure.column != "accuracy" else "accuracy"
         return f"{what} of {self.pair.name}"
 
 
@@ -153,13 +163,13 @@ def judge(figures: Sequence[Figure]) -> None:
 class Comparison(Differences):
     """Two sides with results of the same images."""
 
-    def __init__(self, old: Side, new: Side) -> None:
+    def __init__(self, old: Side, new: Side, measures: Sequence[Measure]) -> None:
         super().__init__(old, new)
         self.figures = [
             Figure(pair, measure)
             for pair in self.pairs
             if pair.is_compared
-            for measure in MEASURES
+            for measure in measures
             if measure.column in pair.columns
         ]
 
@@ -241,7 +251,9 @@ class Comparisons:
         self.are_of_one_data_set = len({side.data_hash for side in sides}) == 1
         if not self.are_of_one_data_set:
             check_distinct(self.sides)
-        self.comparisons = [Comparison(first, side) for side in rest] * self.are_of_one_data_set
+        self.measures = measures_of(sides)
+        compared = rest if self.are_of_one_data_set else []
+        self.comparisons = [Comparison(first, side, self.measures) for side in compared]
         judge(self.figures)
 
     @property
@@ -297,7 +309,7 @@ class Comparisons:
         for one in self.comparisons:
             blocks += [Paragraph([Strong(one.new.name)])] if several else []
             blocks.append(BulletList(one.bullets + ([] if several else before)))
-        sections = [section for measure in MEASURES for section in self.of(measure)]
+        sections = [section for measure in self.measures for section in self.of(measure)]
         with_table = [found for found in sections if isinstance(found.blocks[0], Table)]
         if with_table:
             with_table[-1].blocks.extend(self.notes)
@@ -327,7 +339,7 @@ class Comparisons:
             Header("seeds"),
             Header(old.name),
             Header(new.name),
-            Header(f"difference, {measure.unit}"),
+            Header(", ".join(filter(None, ("difference", measure.unit)))),
             Header("verdict", is_text=True),
         ]
         cells = [
@@ -361,7 +373,7 @@ class Comparisons:
             if any(figure and not figure.is_same for figure in found):
                 rows.setdefault(found, []).append(name)
         headers = [Header("run", is_text=True), Header(first.name)]
-        headers += [Header(f"{side.name}, {measure.unit}") for side in rest]
+        headers += [Header(", ".join(filter(None, (side.name, measure.unit)))) for side in rest]
         cells = []
         for found, names in rows.items():
             pairs = [figure.pair for figure in found if figure]

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from aebench.evaluation.quality import psnr
 from aebench.evaluation.uncertainty import Interval, interval, of_accuracy
+from aebench.metrics import psnr
+from aebench.records.plan import Better
 from aebench.report.results import Result, equal
 from aebench.report.texts import ends, named
 from aebench.workspace import sha256
 
 TITLES = {"latent": "Representation size", "depth": "Depth"}
 NARROW = 18  # characters of a name in a narrow table
-MEASURES = ("mse", "psnr", "accuracy")  # those of each image
+MEASURES = ("mse", "psnr", "accuracy")  # those of each image that every version has
 
 
 @dataclass(eq=False)
@@ -91,16 +92,26 @@ class Configuration:
 
     @cached_property
     def images(self) -> dict[str, np.ndarray]:
-        """Each of MEASURES that it has of each image: float64 (outcomes, N_test)."""
+        """What is `measured` of each image: float64 (outcomes, N_test), of those that have it."""
         found = [measured(outcomes) for outcomes in self.outcomes]
-        columns = {column: [one[column] for one in found if column in one] for column in MEASURES}
-        return {column: np.stack(values) for column, values in columns.items() if values}
+        columns = dict.fromkeys(column for one in found for column in one)
+        return {c: np.stack([one[c] for one in found if c in one]) for c in columns}
+
+    @property
+    def better(self) -> dict[str, Better]:
+        """Metric beside MSE and PSNR -> its better direction."""
+        return {name: way for result in self.ok for name, way in result.better.items()}
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """Each of `images` over seeds and images."""
         kinds = {"accuracy": of_accuracy}
         return {c: kinds.get(c, interval)(values) for c, values in self.images.items()}
+
+    def sign(self, column: str) -> int:
+        """1 where more of the figure is better, -1 where less is."""
+        higher = column in ("accuracy", "psnr") or self.better.get(column) == "higher"
+        return 1 if higher else -1
 
     @property
     def latent(self) -> int | None:
@@ -163,15 +174,17 @@ class Configuration:
 
 
 def measured(outcomes: np.ndarray) -> dict[str, np.ndarray]:
-    """MEASURES of the records (N_test,), float64: mse, psnr in dB, accuracy 0 or 1.
+    """Of the records (N_test,), float64: mse, psnr in dB, accuracy 0 or 1, further metrics.
 
     Of an encoder alone the accuracy.
     """
-    found = {"accuracy": (outcomes["label"] == outcomes["prediction"]).astype(np.float64)}
-    if "squared_error" in (outcomes.dtype.names or ()):
-        errors = outcomes["squared_error"].astype(np.float64)
-        found |= {"mse": errors, "psnr": psnr(errors)}
-    return found
+    right = (outcomes["label"] == outcomes["prediction"]).astype(np.float64)
+    others = [n for n in outcomes.dtype.names or () if n not in ("label", "prediction")]
+    found = {name: outcomes[name].astype(np.float64) for name in others}
+    if "squared_error" not in found:
+        return {"accuracy": right}
+    errors = found.pop("squared_error")
+    return {"mse": errors, "psnr": psnr(errors), "accuracy": right} | found
 
 
 def configurations(results: Iterable[Result]) -> list[Configuration]:

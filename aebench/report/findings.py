@@ -7,6 +7,7 @@ import numpy as np
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import Configuration, configurations
 from aebench.report.looks import looks
+from aebench.report.measures import Measure, further
 from aebench.report.pictures import Look
 from aebench.report.results import Results
 from aebench.report.search import SearchCosts
@@ -31,6 +32,11 @@ class Findings:
     def looks(self) -> dict[Configuration, Look]:
         """How each is drawn, everywhere."""
         return looks(self.configurations)
+
+    @cached_property
+    def further(self) -> list[Measure]:
+        """What is measured of reconstructions beside MSE and PSNR."""
+        return further(self.configurations)
 
     @property
     def coded(self) -> list[Configuration]:

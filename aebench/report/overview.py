@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from aebench.report import measures
 from aebench.report.configurations import Configuration, best_and_references, of_all
 from aebench.report.document import (
     Block,
@@ -34,6 +35,7 @@ from aebench.report.tables import (
     filled,
     headers,
     notes,
+    of_measure,
 )
 from aebench.report.ties import BOLD
 
@@ -88,6 +90,11 @@ def in_bold(
     lowest = [one for group in found.ties.best_by_size(ones) for one in group]
     best = dict.fromkeys((ACCURACY.header, SHORT_ACCURACY.header), accurate)
     best |= dict.fromkeys((MSE.header, MSE_1000.header), lowest)
+    shown = {column.header for column in columns}
+    for measure in (measures.PSNR, *found.further):
+        if measure.title in shown:
+            groups = found.ties.best_by_size(ones, measure.column)
+            best[measure.title] = [one for group in groups for one in group]
     return [column.strong(best.get(column.header, [])) for column in columns]
 
 
@@ -106,6 +113,8 @@ def whole(found: Findings) -> Table:
     """Every figure of every run, by size; its headers say which question each answers."""
     skill, gain = found.baselines.columns
     keeps = [ACCURACY, gain, PROBE, MLP_PROBE, MSE, skill, PSNR]
+    for measure in found.further:
+        keeps += [of_measure(measure), found.baselines.gain_column(measure)]
     costs = [LAYERS, PARAMS, SIZE, MACS, found.times.epoch, found.times.training]
     seeds = [SEEDS] if any(len(one.results) > 1 for one in found.configurations) else []
     columns = [

@@ -10,10 +10,10 @@ import numpy as np
 from aebench.evaluation.uncertainty import Interval, Variance, of_mean, squared_half_width
 from aebench.report.configurations import Configuration, best_and_references
 from aebench.report.document import Cell, Format, Header, Table
+from aebench.report.measures import ACCURACY, MSE, Measure, further
 from aebench.report.texts import on_one_line, short
 
 MOST = 60  # configurations: 1,770 pairs and 60,000 votes take 0.8 MB of a page
-POINTS, MSE = Format("{:+.2f}", 100), Format("{:+.5f}")
 ROUNDING = 1e-6  # of two variances: of less the product of matrices keeps few digits
 
 
@@ -67,24 +67,23 @@ class Pairs:
         self.ones = best_and_references(everything, MOST)
         self.left_out = sum(1 for one in everything if one.ok) - len(self.ones)
 
-    def of(self, column: str) -> Differences:
-        """Of one figure."""
-        return differences([one.images.get(column) for one in self.ones], self.images)
+    @cached_property
+    def measures(self) -> list[Measure]:
+        """What they are compared in."""
+        return [ACCURACY, MSE, *further(self.ones)]
+
+    @cached_property
+    def differences(self) -> list[Differences]:
+        """Of each measure; NaN where one of two has no such figure."""
+        return [
+            differences([one.images.get(measure.column) for one in self.ones], self.images)
+            for measure in self.measures
+        ]
 
     @property
     def images(self) -> int:
         """How many there are."""
         return len(self.ones[0].outcomes[0])
-
-    @cached_property
-    def accuracy(self) -> Differences:
-        """0 to 1."""
-        return self.of("accuracy")
-
-    @cached_property
-    def mse(self) -> Differences:
-        """NaN for an encoder alone."""
-        return self.of("mse")
 
     @cached_property
     def gained(self) -> np.ndarray:
@@ -114,8 +113,7 @@ class Pairs:
         """The best against each other one."""
         headers = [
             Header("against", is_text=True),
-            Header("accuracy, points", "difference of the accuracies, ± 95 %"),
-            Header("MSE", "difference of the MSEs, ± 95 %: below 0 is better"),
+            *map(header, self.measures),
             Header("gained", "test images whose class it alone finds, by the first seeds"),
             Header("lost", "those whose class the other alone finds"),
         ]
@@ -123,8 +121,10 @@ class Pairs:
         cells = [
             [
                 Cell(one.name, card=one.card),
-                Cell(self.accuracy.interval(best, place), POINTS),
-                Cell(self.mse.interval(best, place), MSE),
+                *(
+                    Cell(found.interval(best, place), measure.difference)
+                    for measure, found in zip(self.measures, self.differences, strict=True)
+                ),
                 Cell(int(self.gained[best, place]), Format("{:,}")),
                 Cell(int(self.gained[place, best]), Format("{:,}")),
             ]
@@ -136,19 +136,30 @@ class Pairs:
     def data(self, mapped: Sequence[int], classes: Sequence[str], pictured: bool) -> dict[str, Any]:
         """What the page's script shows of two chosen ones. `pictured`: whether it has the images.
 
-        `accuracy` and `mse`: a list a row of [difference, half width] or null, of the columns
-        before it; `votes` and `errors` by run, of the `mapped` test images.
+        `measures`: each with its `values` by run, and `pairs`, a list a row of [difference, half
+        width] or null, of the columns before it; `votes` and `errors` by run, of the `mapped` test
+        images.
         """
         first = [one.outcomes[0][list(mapped)] for one in self.ones] if pictured else []
         return {
             "images": self.images,
-            "accuracies": [digits(one.intervals["accuracy"].mean) for one in self.ones],
-            "mses": [
-                digits(one.intervals["mse"].mean) if "mse" in one.intervals else None
-                for one in self.ones
+            "measures": [
+                {
+                    "title": measure.word,
+                    "unit": "points" if measure is ACCURACY else "",
+                    "sign": measure.sign,
+                    "factor": measure.written.factor,
+                    "digits": measure.decimals,
+                    "values": [
+                        digits(one.intervals[measure.column].mean)
+                        if measure.column in one.intervals
+                        else None
+                        for one in self.ones
+                    ],
+                    "pairs": listed(found),
+                }
+                for measure, found in zip(self.measures, self.differences, strict=True)
             ],
-            "accuracy": listed(self.accuracy),
-            "mse": listed(self.mse),
             "gained": self.gained.tolist(),
             "classes": [on_one_line(short(name)) for name in classes],
             "labels": first[0]["label"].tolist() if pictured else [],
@@ -160,6 +171,15 @@ class Pairs:
                 for found in first
             ],
         }
+
+
+def header(measure: Measure) -> Header:
+    """Of the differences in one figure."""
+    if measure is ACCURACY:
+        return Header("accuracy, points", "difference of the accuracies, ± 95 %")
+    side = "above" if measure.sign > 0 else "below"
+    what = f"difference of the {measure.word}s, ± 95 %: {side} 0 is better"
+    return Header(measure.title, what)
 
 
 def digits(value: float) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from aebench.report import figures
+from aebench.report.beyond_mse import beyond_mse
 from aebench.report.charts import Charts
 from aebench.report.classes import classes, classes_table
 from aebench.report.conditions import caveats, conditions, facts, held_out, with_commands_last
@@ -66,6 +67,7 @@ class Report(Findings):
             *doubts,
             overview(self),
             Section("Trade-offs", [*charts.accuracy_over_bytes(), *charts.mse_over_seconds()]),
+            beyond_mse(self, charts),
             *studies(self),
             self.costs.section,
             *self.scale.sections,

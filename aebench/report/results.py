@@ -17,7 +17,7 @@ from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.origin import MACHINE, Provenance
-from aebench.records.plan import ReportPlan, settings
+from aebench.records.plan import Better, ReportPlan, settings
 from aebench.records.prepare import DataRecord, NearDuplicates
 from aebench.records.record import column_names, scalars
 from aebench.records.train import TrainRecord, epoch_figures
@@ -45,6 +45,7 @@ FIRST = (
 TIMED = {"train": "epoch", "encode": "encode", "knn": "knn"}  # stage -> what its time is of
 TAKEN = "stage_seconds", "stage_cpu_seconds", "peak_memory_bytes", "gpu_peak_memory_bytes"
 OUTCOME = [("label", np.int64), ("prediction", np.int64), ("squared_error", np.float32)]
+NOT_METRICS = {"accuracy", "mse", *(name for name, _ in OUTCOME)}  # no plug-in's metric
 EXAMPLES = ("examples.npy", "gallery.npy")  # the second: of format 1
 MAPS = (1, 2)  # by PCA; by t-SNE, too
 
@@ -53,8 +54,9 @@ MAPS = (1, 2)  # by PCA; by t-SNE, too
 class Result:
     """One run and seed. `key`: equal for results of equal settings, code and data.
 
-    `outcomes`: records (label, prediction, squared_error) (N_test,), none if it failed, without the
-    error of an encoder alone; `examples`: reconstructions uint8 (n, C, H, W) of the shown test
+    `outcomes`: records (label, prediction, squared_error, further metrics) (N_test,), none if it
+    failed, without what an encoder alone has not; `better`: further metric -> its better direction;
+    `examples`: reconstructions uint8 (n, C, H, W) of the shown test
     images; `worst`: uint8 (2, n, C, H, W), the test images with the largest squared errors, the
     largest first, and their reconstructions; `code_map`: uint8 (m, n, 2), where the codes of the
     mapped test images lie in the plane, by PCA and, where there is a second one, by t-SNE.
@@ -77,6 +79,7 @@ class Result:
     epoch_seconds: list[float] = field(default_factory=list)  # of each epoch
     indexes: dict[str, IndexRecord] = field(default_factory=dict)  # by their names
     unread: dict[str, AebenchError] = field(default_factory=dict)  # index -> why it is not there
+    better: dict[str, Better] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -120,7 +123,7 @@ def load_array(path: Path, length: int, wanted: str | None) -> np.ndarray:
 def read_outcomes(
     folder: Path, data: DataRecord, encode: EncodeRecord, knn: KnnRecord
 ) -> np.ndarray:
-    """The votes of outcomes.npy, records (N_test,); with the squared errors of what decodes.
+    """The votes of outcomes.npy, records (N_test,); with the metrics of what decodes.
 
     AebenchError for what no stage writes: other fields, classes or numbers.
     """
@@ -128,7 +131,11 @@ def read_outcomes(
     votes = load_array(folder / "outcomes.npy", count, knn.file_hash("outcomes.npy"))
     names = votes.dtype.names or ()
     decodes = encode.mse is not None
-    found = np.empty(count, OUTCOME if decodes else OUTCOME[:2])
+    metrics = read_metrics(folder, data, encode) if decodes else {}
+    further = [(name, np.float32) for name in metrics]
+    found = np.empty(count, [*OUTCOME, *further] if decodes else OUTCOME[:2])
+    for name, values in metrics.items():
+        found[name] = values
     for name in ("label", "prediction"):
         if name not in names or not ((votes[name] >= 0) & (votes[name] < classes)).all():
             raise AebenchError(f"outcomes.npy holds no {name} among {classes} classes")
@@ -142,6 +149,28 @@ def read_outcomes(
     if not np.isfinite(found["squared_error"]).all():
         raise AebenchError("squared errors are not finite")
     return found
+
+
+def read_metrics(folder: Path, data: DataRecord, encode: EncodeRecord) -> dict[str, np.ndarray]:
+    """The further metrics, float32 (N_test,) each; none of an earlier version, without the file.
+
+    AebenchError for what no stage writes.
+    """
+    path, wanted = folder / "metrics.npy", encode.file_hash("metrics.npy")
+    if wanted is None and not path.is_file():
+        return {}
+    found = load_array(path, data.num_test, wanted)
+    names = {"psnr", *(name for name, metric in encode.metrics.items() if metric.mean is not None)}
+    fields = found.dtype.fields or {}
+    if (
+        fields.keys() != names
+        or names & NOT_METRICS
+        or any(f[0] != np.float32 for f in fields.values())
+    ):
+        raise AebenchError(f"metrics.npy holds {found.dtype}, no float32 of {', '.join(names)}")
+    if not all(np.isfinite(found[name]).all() for name in fields):
+        raise AebenchError("metrics are not finite")
+    return {name: found[name] for name in fields}
 
 
 def equal(one: np.ndarray, other: np.ndarray) -> bool:
@@ -327,7 +356,9 @@ def read_result(
             for stage, plan in zip(PER_RUN, plans, strict=True)
             for kind, found in plan["fingerprints"].items()
             if found
-        },
+        }
+        | {f"encode metric {name}": m.fingerprint for name, m in encode.plan.metrics.items()},
+        better={name: metric.better for name, metric in encode.metrics.items()},
         epoch_seconds=train.all_epoch_seconds,
         worst=read_worst(folder, data, encode) if ok and decodes and pictures else None,
         code_map=read_code_map(folder, data, encode) if ok and pictures else None,
@@ -381,7 +412,10 @@ def row(
         "status": failed[0] if failed else "ok",
     }
     recipe = train.plan.train.model_dump() if train.plan.train else {}
-    found = scalars(train) | sizes(encode.sizes) | scalars(encode) | scalars(knn) | named
+    notes = [train.note, *(metric.note for metric in encode.metrics.values()), knn.note]
+    found = scalars(train) | sizes(encode.sizes) | scalars(encode)
+    found |= {name: metric.mean for name, metric in encode.metrics.items()}
+    found |= scalars(knn) | named
     if train.status == "ok":
         found |= epoch_figures(train.all_epoch_seconds)
     for stage, record in zip(PER_RUN, (train, encode, knn), strict=True):
@@ -402,7 +436,7 @@ def row(
         "openblas_coretype": knn.provenance.openblas_coretype,
         **versions(train.provenance, knn.provenance),
         "date": train.provenance.date,
-        "note": "; ".join(filter(None, (train.note, knn.note))) or None,
+        "note": "; ".join(filter(None, notes)) or None,
         "trials": None,  # which a plan alone says
     }
     return {key: found[key] for key in FIRST} | found

@@ -12,10 +12,12 @@ from aebench.records.record import scalars
 from aebench.report.baselines import Baselines
 from aebench.report.configurations import MEASURES, Configuration, measured
 from aebench.report.findings import Findings
+from aebench.report.measures import further
 from aebench.report.results import Columns, Near, Result, Results
 from aebench.report.texts import whole
 
-SHOWN = ("accuracy", "mse")  # for DVC
+SHOWN = ("accuracy", "mse")  # for DVC, and further metrics
+DRAWN = (*SHOWN, "ssim")  # by dvc.yaml, which needs its column in any case
 BUILDING = ("train_seconds", "add_seconds", "train_points", "index_bytes")  # of an index
 FORMULA = ("=", "+", "-", "@", "\t")
 
@@ -60,7 +62,8 @@ def image_intervals(result: Result) -> Columns:
     images = {column: values[None] for column, values in measured(result.outcomes).items()}
     found = {column: interval(values) for column, values in images.items()}
     found["accuracy"] = accuracy = of_accuracy(images["accuracy"])
-    halves = {f"{c}_ci95": found[c].half_width if c in found else None for c in MEASURES}
+    columns = dict.fromkeys([*MEASURES, *found])
+    halves = {f"{c}_ci95": found[c].half_width if c in found else None for c in columns}
     return halves | dict(zip(ends, (accuracy.low, accuracy.high), strict=True))
 
 
@@ -83,20 +86,22 @@ def loss_csv(results: Iterable[Result]) -> bytes:
     return written(("run", "seed", "epoch", "seconds", "loss"), rows)
 
 
-def quality_csv(everything: Iterable[Configuration]) -> bytes:
-    """A row per run that did not fail: accuracy (0 to 1) and MSE with the ends of their intervals.
+def quality_csv(everything: Sequence[Configuration]) -> bytes:
+    """A row per run that did not fail: accuracy (0 to 1), MSE, further metrics, with the ends of
+    their intervals.
 
     Blank is the MSE of an encoder alone.
     """
     rows: list[Columns] = []
+    names = [*dict.fromkeys([*DRAWN, *(measure.column for measure in further(everything))])]
     for one in everything:
         figures: Columns = {}
-        for column in SHOWN:
+        for column in names:
             found = one.intervals.get(column) if one.ok else None
             ends = (found.mean, found.low, found.high) if found else (None,) * 3
             figures |= dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
         rows += [{"run": name} | figures for name in one.names if one.ok]
-    columns = [f"{column}{end}" for column in SHOWN for end in ("", "_low", "_high")]
+    columns = [f"{column}{end}" for column in names for end in ("", "_low", "_high")]
     return written(["run", *columns], rows)
 
 
@@ -149,5 +154,5 @@ def metrics(everything: Sequence[Configuration]) -> dict[str, dict[str, float]]:
             if (mean := one.mean(column)) is not None
             for name in one.names
         }
-        for column in SHOWN
+        for column in (*SHOWN, *(measure.column for measure in further(everything)))
     }

@@ -19,7 +19,8 @@ from aebench.staleness import changed_code
 LONGEST = 80  # characters of a value in a list
 REASON = 200  # of a failure
 OF_ALL = ("dataset", "image_size", "channels", "seeds")  # keys that are no setting of a run
-MEASURED = {"accuracy": "prediction", "mse": "squared_error"}  # figure -> what of an image it is of
+# Figure -> what of an image it is of, where that is called otherwise.
+MEASURED = {"accuracy": "prediction", "mse": "squared_error"}
 
 Change = tuple[str, str | None, str | None]  # a setting, as it was and is; None: not set
 
@@ -88,15 +89,24 @@ class Pair:
 
     @property
     def columns(self) -> list[str]:
-        """The figures that both have."""
-        return [c for c in MEASURED if c in self.old.images and c in self.new.images]
+        """The figures that both have: PSNR says what the MSE does."""
+        both = [c for c in self.new.images if c in self.old.images and c != "psnr"]
+        return [c for c in both if c not in self.redefined]
+
+    @cached_property
+    def redefined(self) -> list[str]:
+        """The metrics of plug-ins that both have and that are not the same code."""
+        both = self.old.better.keys() & self.new.better.keys()
+        codes = ({code_of(one, name) for one in (self.old, self.new)} for name in sorted(both))
+        return [name for name, found in zip(sorted(both), codes, strict=True) if len(found) > 1]
 
     def is_same(self, column: str) -> bool:
         """Whether what the figure is made of is the same bit for bit, of each seed and image."""
         old, new = (
             {
-                result.seed: outcomes[MEASURED[column]]
+                result.seed: outcomes[MEASURED.get(column, column)]
                 for result, outcomes in zip(one.ok, one.outcomes, strict=False)
+                if MEASURED.get(column, column) in (outcomes.dtype.names or ())
             }
             for one in (self.old, self.new)
         )
@@ -122,6 +132,11 @@ class Pair:
         old, new = self.old.settings, self.new.settings
         texts = ((key, text(old, key), text(new, key)) for key in dict.fromkeys([*old, *new]))
         return [(key, was, now) for key, was, now in texts if was != now]
+
+
+def code_of(one: Configuration, metric: str) -> str | None:
+    """The fingerprint of the plug-in that registers the metric; None of a built-in one."""
+    return next((r.code.get(f"encode metric {metric}") for r in one.ok if metric in r.better), None)
 
 
 def about(sides: Sequence[Side]) -> str:
@@ -260,6 +275,7 @@ class Differences:
             for key in dict.fromkeys([*was, *now]):
                 if was.get(key) != now.get(key):
                     whose = {"plugin": "its plug-in", "aebench": f"aebench ({key.split()[0]})"}
+                    whose["metric"] = f"the metric {key.split()[-1]}"
                     what = changed_code(
                         whose[key.split()[1]],
                         code.get(was.get(key, "")),
@@ -329,7 +345,11 @@ class Differences:
         for pair in self.pairs:
             if pair.incomparable:
                 found.setdefault(pair.incomparable, []).append(pair.name)
-        return [[f"Not compared: {self.runs(names)}: {why}"] for why, names in found.items()]
+        redefined = dict.fromkeys(name for pair in self.pairs for name in pair.redefined)
+        return [
+            *([f"Not compared: {self.runs(names)}: {why}"] for why, names in found.items()),
+            *listed("Not compared, as the metric's code changed", [*redefined]),
+        ]
 
 
 def in_words(key: str, was: str | None, now: str | None) -> list[Span]:

@@ -7,12 +7,20 @@ from aebench.report.charts import Charts
 from aebench.report.configurations import Configuration, sort_key, swept, title
 from aebench.report.document import Block, Cell, Header, Paragraph, Section, Table
 from aebench.report.findings import Findings
-from aebench.report.tables import MSE_1000, SHORT_ACCURACY, SHORT_RUN, Column, table
+from aebench.report.tables import (
+    MSE_1000,
+    SHORT_ACCURACY,
+    SHORT_RUN,
+    Column,
+    of_measure,
+    table,
+)
 from aebench.report.texts import named, short
 from aebench.report.ties import verdict
 
 STUDIES = 12  # with a section of their own
 ROWS = 60  # of the table of a study
+FURTHER = 2  # metrics in it, so that it has at most seven columns; the table of all runs has all
 VALUE_LENGTH = 40  # of a parameter's value in a sentence
 
 Groups = Sequence[Sequence[Configuration]]
@@ -56,6 +64,9 @@ def study(found: Findings, name: str, groups: Groups) -> list[Block]:
         MSE_1000.strong(lowest),
         found.baselines.columns[0],
     ]
+    for measure in found.further[:FURTHER]:
+        groups_of = ties.best_by_size(every, measure.column)
+        columns.append(of_measure(measure).strong([one for group in groups_of for one in group]))
     ones = [one for one in every if one.ok][:ROWS]
     left = sum(bool(one.ok) for one in every) - len(ones)
     more = [Paragraph(f"{left:,} more runs stand in the tables of all runs.")] if left else []

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from aebench.evaluation.quality import PSNR_CAP
 from aebench.evaluation.uncertainty import of_accuracies, over_seeds
+from aebench.report import measures
 from aebench.report.configurations import Configuration
 from aebench.report.document import (
     Block,
@@ -18,6 +18,7 @@ from aebench.report.document import (
     Text,
     Tone,
 )
+from aebench.report.measures import Measure
 from aebench.report.texts import LISTED, named, others, short
 
 CellOf = Callable[[Configuration], Cell]
@@ -125,6 +126,12 @@ def number(column: str, pattern: str, factor: float = 1) -> CellOf:
     return cell
 
 
+def of_measure(measure: Measure) -> Column:
+    """Its usual column: with the interval over seeds and images."""
+    cell = measured(measure.column, *measure.written)
+    return Column(measure.title, cell, measure.meaning)
+
+
 def measured(column: str, pattern: str, factor: float = 1, narrow: bool = False) -> CellOf:
     """A cell with the interval over seeds and images; blank without the figure."""
 
@@ -203,23 +210,10 @@ MACS = Column(
     number("macs", "{:,.2f}", 1e-6),
     "millions of multiply-accumulates per image in the products and convolutions of both halves",
 )
-MSE = Column(
-    "MSE",
-    measured("mse", "{:.5f}"),
-    "mean squared error over all elements of the test set, pixels in [0, 1], reconstruction "
-    "clipped to [0, 1]",
-)
+MSE = of_measure(measures.MSE)
 MSE_1000 = Column("MSE x 1000", measured("mse", "{:.2f}", 1e3), "1000 times the MSE")
-PSNR = Column(
-    "PSNR, dB",
-    measured("psnr", "{:.2f}"),
-    f"mean over test images of -10 log10(MSE of the image), an image capped at {PSNR_CAP:.0f}",
-)
-ACCURACY = Column(
-    "accuracy, %",
-    measured("accuracy", "{:.2f}", 100),
-    "test images whose class the vote of their nearest training codes gets right",
-)
+PSNR = of_measure(measures.PSNR)
+ACCURACY = of_measure(measures.ACCURACY)
 SHORT_ACCURACY = ACCURACY._replace(cell=measured("accuracy", "{:.1f}", 100, True))
 PROBE = Column(
     "linear probe, %",

@@ -34,7 +34,7 @@ class Ties:
         found = rankable(among, column)
         if len(found) < 2:
             return []
-        first = (max if column == "accuracy" else min)(found, key=lambda one: mean(one, column))
+        first = max(found, key=lambda one: one.sign(column) * mean(one, column))
         told = self.told(found, column)
         return [first, *(one for one in found if one is not first and {one, first} not in told)]
 
@@ -52,8 +52,10 @@ class Ties:
             return []
         return self.best([one for one in among if not one.saw_labels], "accuracy")
 
-    def best_by_size(self, among: Sequence[Configuration]) -> list[list[Configuration]]:
-        """For each representation size that several have: the best MSE, and its ties.
+    def best_by_size(
+        self, among: Sequence[Configuration], column: str = "mse"
+    ) -> list[list[Configuration]]:
+        """For each representation size that several have: the best MSE or other, and its ties.
 
         Of codes with one number a float, which alone are of one size.
         """
@@ -61,7 +63,7 @@ class Ties:
         for one in among:
             if one.ok and not one.is_pixels and not one.is_packed:  # pixels' error is 0
                 sizes.setdefault(one.latent, []).append(one)
-        groups = (self.best(sizes[size], "mse") for size in sorted(sizes, key=lambda n: n or 0))
+        groups = (self.best(sizes[size], column) for size in sorted(sizes, key=lambda n: n or 0))
         return [group for group in groups if group]
 
 

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
     from aebench.job import Job
     from aebench.models.autoencoder import Autoencoder
-    from aebench.records.plan import EncodePlan
+    from aebench.models.measuring import Measuring
+    from aebench.plugins import Metric
+    from aebench.records.encode import Measured
+    from aebench.records.plan import Better, EncodePlan
     from aebench.records.prepare import Prepared
 
 SPLITS = ("train", "test")
-ARRAYS = ("squared_errors", "examples", "worst", "code_map")  # for the report
+FIGURES = ("mse", "psnr")  # with a field of their own in encode.json
+ARRAYS = ("squared_errors", "metrics", "examples", "worst", "code_map")  # for the report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +39,15 @@ def imports_slowly(workspace: Workspace) -> bool:
 
 
 def encode(workspace: Workspace, run: str, seed: int) -> None:
-    """Write codes, squared errors and reconstructed examples of one run.
+    """Write codes, squared errors, further metrics and reconstructed examples of one run.
 
     runs/<run>/<seed>/{train,test}_codes.npy float32 (N, latent): no rows where the codes are the
     pixels themselves, no bytes at all for a failed run. results/<run>/<seed>/squared_errors.npy
-    float32 (N_test,): the mean over the elements of each test image; examples.npy uint8
-    (n, C, H, W); worst.npy uint8 (2, n, C, H, W), the test images with the largest errors and their
-    reconstructions: none of the three has rows where there is no decoder; code_map.npy uint8
-    (m, n, 2), see `code_map`, of the mapped test images; and encode.json.
+    float32 (N_test,): the mean over the elements of each test image; metrics.npy, records (N_test,)
+    of float32: the other metrics of each, by name; examples.npy uint8 (n, C, H, W); worst.npy uint8
+    (2, n, C, H, W), the test images with the largest errors and their reconstructions: none of the
+    four has rows where there is no decoder; code_map.npy uint8 (m, n, 2), see `code_map`, of the
+    mapped test images; and encode.json.
     """
     from aebench.job import working
     from aebench.records.plan import EncodePlan
@@ -79,6 +84,8 @@ def encode_by(job: "Job[EncodePlan]", run: str, seed: int) -> None:
         said = f"{run}: no decoder, no MSE"
         if "mse" in found:
             said = f"{run}: MSE {found['mse']:.5f}, PSNR {found['psnr']:.2f} dB"
+        for name, metric in found["metrics"].items():
+            said += f", {name} {metric.mean:.4g}" if metric.mean is not None else ""
         print(said, flush=True)
     except KeyboardInterrupt:
         raise
@@ -125,10 +132,12 @@ def computed(job: "Job[EncodePlan]", run: str, seed: int, meta: "Prepared") -> d
     from aebench.evaluation.code_map import code_map
     from aebench.evaluation.discrete import code_bits
     from aebench.models.encoding import decoding, encoded
+    from aebench.models.measuring import Measuring
     from aebench.models.weights import read_weights
     from aebench.timing import facts
 
     workspace, plan, outs = job.workspace, job.plan, job.outs
+    metrics, faults = job.metrics()
     model = job.model()
     stored = read_weights(workspace.run_path(run, seed, "weights.safetensors"))
     images = {split: torch.from_numpy(job.images(split)) for split in SPLITS}
@@ -138,7 +147,11 @@ def computed(job: "Job[EncodePlan]", run: str, seed: int, meta: "Prepared") -> d
         result = encoded(model, plan.build, stored, images, files)
     with contextlib.chdir(os.curdir):
         autoencoder = decoding(model, plan.build, stored)
-        quality, arrays = decoded(autoencoder, result.codes, images["test"], meta.examples)
+        # The MSE comes of the same pass by the same function, of codes at 8 bits, too.
+        measuring = Measuring(metric for name, metric in metrics.items() if name != "mse")
+        quality, arrays = decoded(
+            autoencoder, result.codes, images["test"], meta.examples, measuring
+        )
     mapped = result.codes["test"][meta.mapped].numpy()
     arrays["code_map"] = code_map(mapped, neighbours=seed == plan.first_seed)
     for name, array in arrays.items():
@@ -147,6 +160,7 @@ def computed(job: "Job[EncodePlan]", run: str, seed: int, meta: "Prepared") -> d
         "status": "ok",
         "codes_hash": result.codes_hash,
         **quality,
+        "metrics": summaries(plan, metrics, arrays["metrics"], measuring.faults | faults),
         "code_bits": code_bits(*(result.codes[split].numpy() for split in SPLITS)),
         "sizes": result.sizes,
         "encode_images_per_second": result.images_per_second,
@@ -155,7 +169,11 @@ def computed(job: "Job[EncodePlan]", run: str, seed: int, meta: "Prepared") -> d
 
 
 def decoded(
-    autoencoder: "Autoencoder", codes: "Mapping[str, Tensor]", images: "Tensor", examples: list[int]
+    autoencoder: "Autoencoder",
+    codes: "Mapping[str, Tensor]",
+    images: "Tensor",
+    examples: list[int],
+    measuring: "Measuring",
 ) -> tuple[dict[str, float], "dict[str, np.ndarray]"]:
     """How well the decoder reconstructs test images from their codes, and the arrays by name.
 
@@ -163,12 +181,12 @@ def decoded(
     """
     import numpy as np
 
-    from aebench.evaluation.quality import mean_psnr, mse
+    from aebench.evaluation.quality import mean, mse
     from aebench.models.encoding import reconstruct
     from aebench.shown import worst
 
-    errors, pictures = reconstruct(autoencoder, codes["test"], images, examples)
-    arrays = {"squared_errors": errors, "examples": pictures}
+    errors, pictures = reconstruct(autoencoder, codes["test"], images, examples, seen=measuring.add)
+    arrays = {"squared_errors": errors, "metrics": measuring.values, "examples": pictures}
     if not np.isfinite(errors).all():
         raise Failure("the reconstructions are not finite")
     places = worst(errors)
@@ -177,7 +195,7 @@ def decoded(
     arrays["worst"] = np.stack([originals.numpy(), pictures])
     if autoencoder.decoder is None:
         return {}, arrays
-    figures = {"mse": mse(errors), "psnr": mean_psnr(errors)}
+    figures = {"mse": mse(errors), "psnr": mean(arrays["metrics"]["psnr"])}
     return figures | of_fewer_bits(autoencoder, codes, images), arrays
 
 
@@ -210,4 +228,27 @@ def of_fewer_bits(
             print(f"no MSE of rounded codes: {failure_reason(error)}", file=sys.stderr)
             return found
         found[name] = mse_of_rounded(errors)
+    return found
+
+
+def summaries(
+    plan: "EncodePlan",
+    metrics: "Mapping[str, Metric]",
+    values: "np.ndarray",
+    faults: "Mapping[str, str]",
+) -> "dict[str, Measured]":
+    """The metrics beside MSE and PSNR, by `values`; of `faults` the reason. None without rows."""
+    from aebench.evaluation.quality import mean
+    from aebench.records.encode import Measured
+
+    found: dict[str, Measured] = {}
+    better: dict[str, Better] = {
+        name: metric.better for name, metric in (*plan.metrics.items(), *metrics.items())
+    }
+    for name in [name for name in {**metrics, **faults} if name not in FIGURES and len(values)]:
+        if name in faults:
+            found[name] = Measured(better=better[name], note=f"no {name}: {faults[name]}")
+            print(found[name].note, file=sys.stderr)
+        else:
+            found[name] = Measured(better=better[name], mean=mean(values[name]))
     return found

@@ -51,7 +51,7 @@ def prepare_by(job: "Job[DataPlan]") -> DataRecord:
     return_freed_memory()
     dataset = None
     if plan.source != "folder":
-        _, datasets = load_plugin(workspace, plan.source)
+        datasets = load_plugin(workspace, plan.source).datasets
         dataset = datasets.get(plan.dataset)
         if dataset is None:
             raise AebenchError(

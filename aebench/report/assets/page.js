@@ -175,11 +175,9 @@ document.querySelectorAll("figure.map").forEach(walk);
 // Two runs side by side.
 const SHOWN = 12;
 const signed = (value, digits) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
-function difference(name, factor, digits, unit, a, b) {
-  const [values, pairs] = name === "accuracy" ?
-    [data.accuracies, data.accuracy] : [data.mses, data.mse];
+function difference({title, unit, sign, factor, digits, values, pairs}, a, b) {
   const found = a > b ? pairs[a][b] : pairs[b][a];
-  const row = element("tr", element("th", name === "mse" ? "MSE" : name));
+  const row = element("tr", element("th", title));
   row.firstChild.scope = "row";
   const own = [a, b].map(i => values[i] === null ? "" : (factor * values[i]).toFixed(digits));
   row.append(...own.map(text => element("td", text)));
@@ -191,7 +189,7 @@ function difference(name, factor, digits, unit, a, b) {
   const spread = element("span", half === null ? "" : ` \u00b1 ${(factor * half).toFixed(digits)}`);
   spread.className = "spread";
   const told = half !== null && Math.abs(mean) > half;
-  const better = (mean > 0) === (name === "accuracy") ? "A" : "B";
+  const better = sign * mean > 0 ? "A" : "B";
   row.append(element("td", signed(factor * mean, digits), spread, ` ${unit}`),
     element("td", told ? `${better} is better` : mean === 0 ? "same" : "not told apart"));
   return row;
@@ -222,9 +220,7 @@ function pair() {
     if (words) cell.scope = "col";
     return cell;
   }));
-  const rows = [
-    difference("accuracy", 100, 2, "points", a, b), difference("mse", 1, 5, "", a, b),
-  ];
+  const rows = data.measures.map(measure => difference(measure, a, b));
   const whole = element("div", element("table", element("thead", head), element("tbody", ...rows)));
   whole.className = "scroll";
   whole.tabIndex = 0;
