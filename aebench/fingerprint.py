@@ -63,6 +63,7 @@ COMPUTING = {
     ),
     "knn": ("aebench.evaluation.panel",),
     "index": ("aebench.evaluation.approximate",),
+    "codecs": ("aebench.evaluation.codecs",),
     "report": ("aebench.report.render",),
 }
 # What a report shows comes through these, and rendering it again takes seconds.

@@ -23,6 +23,7 @@ from aebench.plugins import EXECUTED, Metric, Model, Plugin, find_plugin, load_m
 from aebench.records.chain import RECORDS
 from aebench.records.encode import EncodeRecord
 from aebench.records.plan import (
+    CodecsPlan,
     DataPlan,
     EncodePlan,
     IndexPlan,
@@ -45,12 +46,13 @@ STAGE_OF = {
     EncodePlan: "encode",
     KnnPlan: "knn",
     IndexPlan: "index",
+    CodecsPlan: "codecs",
     ReportPlan: "report",
 }
 WAIT = 3.0  # seconds: more than another process needs to end that has lost its DVC
 # What a file system without locks says.
 WITHOUT_LOCKS = errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL
-P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, IndexPlan, ReportPlan)
+P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, IndexPlan, CodecsPlan, ReportPlan)
 
 
 @contextlib.contextmanager
@@ -232,7 +234,7 @@ class Job(Generic[P]):
     def plugins(self) -> dict[Plugin, str | None]:
         """Those of the plan, with their fingerprints in it. AebenchError where one is gone."""
         plan = self.plan
-        if isinstance(plan, KnnPlan | IndexPlan | ReportPlan):
+        if isinstance(plan, KnnPlan | IndexPlan | CodecsPlan | ReportPlan):
             return {}
         name = plan.source if isinstance(plan, DataPlan) else plan.plugin
         planned = {name: plan.fingerprints.plugin} if name != "folder" else {}
@@ -307,7 +309,7 @@ def working(
     stage = STAGE_OF[kind]
     if run is None:
         name = stage
-        plan_file = workspace.plan / ("data.json" if kind is DataPlan else "report.json")
+        plan_file = workspace.plan / f"{'data' if kind is DataPlan else stage}.json"
     else:
         name = f"{stage} {run} {check_planned(workspace, run, seed)}"
         plan_file = workspace.plan_path(run, f"{stage}-{index}" if index else stage)

@@ -14,6 +14,7 @@ from aebench.indexes import Index, parsed
 from aebench.params import NAME, read_params, shown
 from aebench.plugins import Metric, Model, Plugin, Registry, load_plugins
 from aebench.records.plan import (
+    CodecsPlan,
     DataPlan,
     EncodePlan,
     Fingerprints,
@@ -112,6 +113,9 @@ def resolve(workspace: Workspace, remembering: bool = True) -> Plan:
     doubled += [*registry.duplicate_datasets.values(), *registry.duplicate_metrics.values()]
     unused = [*registry.broken.values(), *doubled]
     plan.warnings += [f"not used: {reason}" for reason in unused]
+    plan.files[workspace.plan / "codecs.json"] = CodecsPlan(
+        k=params.knn.k, fingerprints=plan.fingerprints("codecs")
+    )
     plan.files[workspace.plan / "report.json"] = report_plan(workspace, params, plan)
     return plan
 
@@ -370,6 +374,7 @@ def report_plan(workspace: Workspace, params: Params, plan: Plan) -> ReportPlan:
             run: {stage: hashes[workspace.plan_path(run, stage)] for stage in stages}
             for run in params.runs
         },
+        codecs=hashes[workspace.plan / "codecs.json"],
         search=params.search,
         trials={name: run.trials for name, run in params.runs.items() if run.trials},
         fingerprints=plan.fingerprints("report"),

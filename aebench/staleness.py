@@ -6,6 +6,7 @@ from typing import Any
 from aebench.errors import AebenchError
 from aebench.planning import Plan
 from aebench.records.chain import Result, StageResults, chain_fault, kind_of
+from aebench.records.codecs import CodecsRecord
 from aebench.records.plan import DataPlan, EncodePlan, ReportPlan, Sources, TrainPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
@@ -43,6 +44,8 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
                 above = name if kind in ("train", "encode") else above  # others need the codes
                 times.append(estimate(results, run, stage, new) if same_images else None)
                 lines.append(f"{name}: {why} ({in_words(times[-1])})")
+    if why := codecs_reason(workspace, plan, data, code):
+        lines.append(f"codecs: {why}")
     if why := "follows" if lines else report_reason(workspace, shown, code):
         lines.append(f"report: {why}")
     if len(lines) == 0:
@@ -86,6 +89,20 @@ def prepared(
     return old, reasons(old, plan.files[workspace.plan / "data.json"], code)
 
 
+def codecs_reason(
+    workspace: Workspace, plan: Plan, data: DataRecord | None, code: Mapping[str, Any]
+) -> str | None:
+    """Why what is known of the codecs is not that of the plan; None if it is."""
+    try:
+        old = CodecsRecord.read(workspace.results / "codecs.json", "dvc repro")
+    except AebenchError:  # where dvc.yaml is of before there was the stage, nothing makes one
+        known = workspace.root / "dvc.yaml"
+        return "no result" if known.is_file() and "aebench codecs" in known.read_text() else None
+    if data is not None and old.data_hash != data.data_hash:
+        return "of other images"
+    return reasons(old, plan.files[workspace.plan / "codecs.json"], code)
+
+
 def is_alike(data: DataRecord, new: Record) -> bool:
     """Whether the prepared images are probably those of the plan: of one source and size."""
     assert isinstance(new, DataPlan)
@@ -120,7 +137,9 @@ def report_reason(workspace: Workspace, new: ReportPlan, code: Mapping[str, Any]
     return "; ".join(differences(flat(old), flat(new), code)) or None
 
 
-def reasons(old: Result | DataRecord, new: Record, code: Mapping[str, Any]) -> str | None:
+def reasons(
+    old: Result | DataRecord | CodecsRecord, new: Record, code: Mapping[str, Any]
+) -> str | None:
     """What differs between the plan that a result holds and the new one; None if nothing does."""
     if old.is_of(new.json_bytes()):
         return None
@@ -132,7 +151,7 @@ def reasons(old: Result | DataRecord, new: Record, code: Mapping[str, Any]) -> s
 def flat(record: Record) -> dict[str, Any]:
     """The plan's settings under dotted names."""
     found: dict[str, Any] = {}
-    hidden = {"format", "expected", "data"}  # hashes, of which nothing can be told
+    hidden = {"format", "expected", "data", "codecs"}  # hashes, of which nothing can be told
     for key, value in record.model_dump(mode="json", exclude=hidden).items():
         if key == "weights" and value:
             found |= {"weights": value["file"], "weights hash": value["hash"]}

@@ -14,7 +14,7 @@ import platformdirs
 
 from aebench.errors import AebenchError
 
-STAGES = ("plan", "prepare", "train", "encode", "knn", "index", "report")
+STAGES = ("plan", "prepare", "codecs", "train", "encode", "knn", "index", "report")
 PER_RUN = ("train", "encode", "knn")  # those of each run and seed
 INDEX = "index-"  # before the name of an index: `plan/cnn/index-ivf.json`
 

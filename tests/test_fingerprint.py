@@ -449,6 +449,7 @@ def test_a_missing_module_is_named(pack):
 
 STARTS = [module for modules in COMPUTING.values() for module in modules]
 MODELS = {"train", "closed form", "encode"}
+SEARCHING = {"codecs", "index", "knn"}
 EDITS = {  # what: (path, text, its replacement, the keys that move)
     "text of an error": ("images.py", "not a whole image", "a corrupt image", set()),
     "f-string of an error": ("datasets.py", "{len(images)},)", "{len(labels)},)", set()),
@@ -544,14 +545,15 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "PSNR_CAP = 99.0",
         {"encode", "report"},
     ),
-    "the vote": ("evaluation/vote.py", "np.argmax(votes", "np.argmin(votes", {"index", "knn"}),
+    "the vote": ("evaluation/vote.py", "np.argmax(votes", "np.argmin(votes", SEARCHING),
     "candidates of the search": (
         "evaluation/search.py",
         "EXTRA = 16",
         "EXTRA = 0",
-        {"index", "knn"},
+        SEARCHING,
     ),
-    "equal codes": ("evaluation/distinct.py", "block += 0.0", "block += 1.0", {"index", "knn"}),
+    "equal codes": ("evaluation/distinct.py", "block += 0.0", "block += 1.0", SEARCHING),
+    "qualities of a codec": ("evaluation/codecs.py", "(0, 5, 20", "(0, 5, 25", {"codecs"}),
     "recall that is enough": ("evaluation/approximate.py", "= 0.999", "= 0.99", {"index"}),
     "directions dropped": (
         "evaluation/latent_space.py",

@@ -34,6 +34,7 @@ COMPUTING = {
     "aebench.models.closed_form": ["fitted"],
     "aebench.models.encoding": ["encoded", "decoding", "reconstruct"],
     "aebench.evaluation.code_map": ["code_map"],
+    "aebench.evaluation.codecs": ["measured"],
     "aebench.evaluation.discrete": ["code_bits"],
     "aebench.evaluation.product": ["product"],
     "aebench.evaluation.quality": ["mse", "mean"],
@@ -174,6 +175,7 @@ def compute(workspace, watch):
         for name in ("train", "encode", "knn"):
             for run in runs:
                 stage(name)(workspace, run, 0)
+        stage("codecs")(workspace)
         stage("report")(workspace)
 
 

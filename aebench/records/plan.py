@@ -145,6 +145,13 @@ class IndexPlan(Record):
     fingerprints: Fingerprints
 
 
+class CodecsPlan(Record):
+    """plan/codecs.json: JPEG and WebP on the same images, searched by L2 for this k."""
+
+    k: int
+    fingerprints: Fingerprints
+
+
 class ReportPlan(Record):
     """plan/report.json: what is shown, in the order of params.yaml, and by which plans."""
 
@@ -158,6 +165,7 @@ class ReportPlan(Record):
     seeds: list[int]
     data: str  # SHA-256 of plan/data.json
     expected: dict[str, dict[str, str]]  # run -> stage -> SHA-256 of its plan file
+    codecs: str = ""  # SHA-256 of plan/codecs.json; empty: of before there was one
     search: dict[str, str] = {}  # approximate indexes, of the first seed's codes
     trials: dict[str, str] = {}  # run -> how its settings were chosen, in the user's words
     seedless: list[str] = []  # of several seeds the first alone is computed of these runs
@@ -165,8 +173,8 @@ class ReportPlan(Record):
 
     @model_serializer(mode="wrap")
     def without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The plan, without `search`, `trials` and `seedless` where there are none."""
-        neutral = ("search", "trials", "seedless")
+        """The plan, without `codecs`, `search`, `trials` and `seedless` where there are none."""
+        neutral = "codecs", "search", "trials", "seedless"
         return {k: v for k, v in handler(self).items() if v or k not in neutral}
 
     def seeds_of(self, run: str) -> list[int]:
