@@ -29,7 +29,7 @@ from aebench.waiting import decide
 from aebench.workspace import PER_RUN, STAGES, Workspace
 
 PACKAGE = Path(__file__).parent
-COMPUTING = ("codecs", *PER_RUN, "index", "check-plugin", "new-plugin")
+COMPUTING = ("codecs", *PER_RUN, "stress", "index", "check-plugin", "new-plugin")
 WHOLE = STAGES[1:]  # those that write all at their end, or nothing: see `Job`
 
 
@@ -45,7 +45,8 @@ def main() -> int:
         return 1
     if arguments and arguments[0] in COMPUTING:  # in threads, and most of them are timed
         # Not knn's: NumPy's threads come from the first, on whose core they would all be.
-        decide(bind=arguments[0] not in ("codecs", "knn", "index") and "--run" not in arguments)
+        searches = arguments[0] in ("codecs", "knn", "stress", "index")
+        decide(bind=not searches and "--run" not in arguments)
     parents = up_to_dvc() if "DVC_STAGE" in os.environ else []
     if parents and is_gone(*[os.getpid(), *parents][-2:]):
         words = "the DVC that started this has ended; run `dvc repro` again"

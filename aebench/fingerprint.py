@@ -62,6 +62,7 @@ COMPUTING = {
         "aebench.shown",
     ),
     "knn": ("aebench.evaluation.panel",),
+    "stress": ("aebench.evaluation.stress", "aebench.models.encoding_again"),
     "index": ("aebench.evaluation.approximate",),
     "codecs": ("aebench.evaluation.codecs",),
     "report": ("aebench.report.render",),

@@ -30,6 +30,7 @@ from aebench.records.plan import (
     KnnPlan,
     ModelPlan,
     ReportPlan,
+    StressPlan,
     TrainPlan,
 )
 from aebench.records.prepare import DataRecord, Prepared
@@ -45,6 +46,7 @@ STAGE_OF = {
     TrainPlan: "train",
     EncodePlan: "encode",
     KnnPlan: "knn",
+    StressPlan: "stress",
     IndexPlan: "index",
     CodecsPlan: "codecs",
     ReportPlan: "report",
@@ -52,7 +54,17 @@ STAGE_OF = {
 WAIT = 3.0  # seconds: more than another process needs to end that has lost its DVC
 # What a file system without locks says.
 WITHOUT_LOCKS = errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL
-P = TypeVar("P", DataPlan, TrainPlan, EncodePlan, KnnPlan, IndexPlan, CodecsPlan, ReportPlan)
+P = TypeVar(
+    "P",
+    DataPlan,
+    TrainPlan,
+    EncodePlan,
+    KnnPlan,
+    StressPlan,
+    IndexPlan,
+    CodecsPlan,
+    ReportPlan,
+)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from aebench.records.plan import (
     KnnPlan,
     MetricPlan,
     ReportPlan,
+    StressPlan,
     TrainPlan,
     Untrained,
     WeightsFile,
@@ -31,7 +32,7 @@ from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.schema import Knn, Params, Recipe, Run
 from aebench.weights_file import weights_fault, weights_file
-from aebench.workspace import INDEX, PER_RUN, Workspace, data_root, is_json, sha256
+from aebench.workspace import INDEX, PER_RUN, STRESS, Workspace, data_root, is_json, sha256
 
 UNKNOWN = sys.maxsize  # no k is above an unknown number of images: prepare checks again
 
@@ -204,6 +205,9 @@ def run_plans(
         )
         for index, factory in params.search.items()
     }
+    found[workspace.plan_path(name, STRESS)] = StressPlan(
+        **settings, knn=knn, fingerprints=plan.fingerprints(STRESS, plugin)
+    )
     plans = (
         TrainPlan(
             **settings,
@@ -355,7 +359,7 @@ def indexes_of(params: Params) -> dict[str, Index]:
 def report_plan(workspace: Workspace, params: Params, plan: Plan) -> ReportPlan:
     """What the report shows, in the order of params.yaml."""
     hashes = {path: sha256(record.json_bytes()) for path, record in plan.files.items()}
-    stages = [*PER_RUN, *(f"{INDEX}{name}" for name in params.search)]
+    stages = [*PER_RUN, STRESS, *(f"{INDEX}{name}" for name in params.search)]
     return ReportPlan(
         dataset=params.dataset,
         latent=params.latent,

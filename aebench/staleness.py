@@ -11,7 +11,7 @@ from aebench.records.plan import DataPlan, EncodePlan, ReportPlan, Sources, Trai
 from aebench.records.prepare import DataRecord
 from aebench.records.record import Record
 from aebench.records.train import TrainRecord
-from aebench.workspace import PER_RUN, Workspace
+from aebench.workspace import PER_RUN, STRESS, Workspace
 
 OF_SPLITS = ("files", "num_train", "num_test")  # that change with `holdout`, which is said
 
@@ -40,7 +40,7 @@ def why_stale(workspace: Workspace, plan: Plan) -> list[str]:
                 why = "follows prepare, if the images change"
             if why:
                 kind, _, index = stage.partition("-")
-                name = f"{kind}@{run}-{index or seed}"
+                name = f"{kind}@{run}" if kind == STRESS else f"{kind}@{run}-{index or seed}"
                 above = name if kind in ("train", "encode") else above  # others need the codes
                 times.append(estimate(results, run, stage, new) if same_images else None)
                 lines.append(f"{name}: {why} ({in_words(times[-1])})")

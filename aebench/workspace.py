@@ -14,8 +14,9 @@ import platformdirs
 
 from aebench.errors import AebenchError
 
-STAGES = ("plan", "prepare", "codecs", "train", "encode", "knn", "index", "report")
+STAGES = ("plan", "prepare", "codecs", "train", "encode", "knn", "stress", "index", "report")
 PER_RUN = ("train", "encode", "knn")  # those of each run and seed
+STRESS = "stress"  # of the first seed alone, as the indexes are
 INDEX = "index-"  # before the name of an index: `plan/cnn/index-ivf.json`
 
 

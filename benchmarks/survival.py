@@ -69,9 +69,17 @@ STARTS = {
     "searched": ["knn"],
 }
 STAGES = ["prepare", "train@tiny-0", "train@pixels-0", "encode@tiny-0", "encode@pixels-0"]
-STAGES += ["knn@tiny-0", "knn@pixels-0", "report"]
+STAGES += ["knn@tiny-0", "knn@pixels-0", "stress@tiny", "stress@pixels", "report"]
 REMAINING = dict(zip(STARTS, (0, 1, 3, 5, 7), strict=True))  # of STAGES
-RENAMES = {"plan": 3, "prepare": 8, "train": 2, "encode": 7, "knn": 2, "report": 15}  # of a set
+RENAMES = {
+    "plan": 3,
+    "prepare": 8,
+    "train": 2,
+    "encode": 7,
+    "knn": 2,
+    "stress": 1,
+    "report": 15,
+}  # of a set
 VICTIMS = ("dvc", "shell", "stage", "fork", "server", "child")
 SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP]
 SECOND = (

@@ -111,6 +111,7 @@ def test_report_fails_when_all_trained_runs_failed_and_dvc_trains_the_others_alo
     assert "the loss is nan" in (workspace / "reports/report.md").read_text()
     broken("nan", good={"model": "light", "latent": 4})
     chain = {f"{stage}@good-0" for stage in ("train", "encode", "knn")}
+    chain.add("stress@good")
     assert workspace.stages("dvc", "repro") == {"plan", "report"} | chain
     assert workspace.stages("dvc", "repro") == {"plan"}
 

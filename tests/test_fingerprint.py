@@ -448,8 +448,8 @@ def test_a_missing_module_is_named(pack):
 # Part 2: aebench itself.
 
 STARTS = [module for modules in COMPUTING.values() for module in modules]
-MODELS = {"train", "closed form", "encode"}
-SEARCHING = {"codecs", "index", "knn"}
+MODELS = {"train", "closed form", "encode", "stress"}
+ENCODING, SEARCHING = {"encode", "stress"}, {"codecs", "index", "knn", "stress"}
 EDITS = {  # what: (path, text, its replacement, the keys that move)
     "text of an error": ("images.py", "not a whole image", "a corrupt image", set()),
     "f-string of an error": ("datasets.py", "{len(images)},)", "{len(labels)},)", set()),
@@ -518,13 +518,13 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         MODELS,
     ),
     "what pixels become": ("models/autoencoder.py", "div_(255)", "div_(256)", MODELS),
-    "counting": ("models/sizes.py", "counter.flops // 2", "counter.flops", {"encode"}),
-    "block of images": ("models/encoding.py", "BLOCK = 500", "BLOCK = 250", {"encode"}),
+    "counting": ("models/sizes.py", "counter.flops // 2", "counter.flops", ENCODING),
+    "block of images": ("models/encoding.py", "BLOCK = 500", "BLOCK = 250", ENCODING),
     "decorator": (
         "models/encoding.py",
         "@torch.no_grad()\ndef write_codes",
         "@torch.inference_mode()\ndef write_codes",
-        {"encode"},
+        ENCODING,
     ),
     "levels of a rounded code": (
         "evaluation/quantise.py",
@@ -559,10 +559,11 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "evaluation/latent_space.py",
         "NEGLIGIBLE = 1e-6",
         "NEGLIGIBLE = 1e-5",
-        {"knn"},
+        {"knn", "stress"},
     ),
     "the MLP probe": ("evaluation/probe.py", "HIDDEN = 200", "HIDDEN = 100", {"knn"}),
     "the probe": ("evaluation/probe.py", "ITERATIONS = 1000", "ITERATIONS = 10", {"knn"}),
+    "changed images": ("evaluation/stress.py", "NOISE = 0.1", "NOISE = 0.2", {"stress"}),
     "order of images": ("datasets.py", "((hashes, self.labels))", "((self.labels,))", {"prepare"}),
     "places of the codes": (
         "evaluation/code_map.py",

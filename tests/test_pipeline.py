@@ -13,8 +13,10 @@ RUNS = ("mlp", "cnn-latent10", "pixels")
 EVERY = {"plan", "prepare", "codecs", "report"}  # but those of runs
 
 
-def stages(*runs, seed=0, only=("train", "encode", "knn")):
-    return {f"{stage}@{run}-{seed}" for stage in only for run in runs}
+def stages(*runs, seed=0, only=("train", "encode", "knn", "stress")):
+    """DVC's names of them; `stress` is of the first seed alone."""
+    found = {f"{stage}@{run}-{seed}" for stage in only for run in runs if stage != "stress"}
+    return found | {f"stress@{run}" for run in runs if "stress" in only and seed == 0}
 
 
 def executed(workspace: Workspace, *command: str) -> set[str]:
@@ -101,13 +103,13 @@ def test_plots_show_the_losses_the_quality_and_the_figures(baseline):
 
 def test_k_searches_again_but_trains_and_encodes_nothing(baseline):
     found = executed(baseline, "dvc", "exp", "run", "-S", "knn.k=5")
-    assert found == {"plan", "codecs", "report"} | stages(*RUNS, only=["knn"])
+    assert found == {"plan", "codecs", "report"} | stages(*RUNS, only=["knn", "stress"])
 
 
 def test_pinning_one_run_moves_that_run(baseline):
     text = (baseline / "params.yaml").read_text()
     (baseline / "params.yaml").write_text(text.replace("model: mlp", "model: mlp\n    latent: 64"))
-    assert outdated(baseline) == {"report"} | stages("mlp", only=["train", "encode"])
+    assert outdated(baseline) == {"report"} | stages("mlp", only=["train", "encode", "stress"])
 
 
 def test_another_seed_trains_only_that_seed(baseline):
@@ -180,7 +182,7 @@ def test_plugin_code_and_its_helpers_move_their_runs_and_comments_nothing(baseli
         ("plugins/_convolutions.py", "nn.GELU()", "nn.ReLU()", "cnn-latent10"),
     ):
         (baseline / path).write_text((baseline / path).read_text().replace(old, new))
-        moved |= stages(run, only=["train", "encode"])
+        moved |= stages(run, only=["train", "encode", "stress"])
         assert outdated(baseline) == {"report"} | moved
 
 
@@ -205,7 +207,7 @@ def test_code_of_aebench_moves_the_stages_that_import_it(baseline, tmp_path):
     moved |= stages(*RUNS, only=["encode"])  # another error searches nothing again
     assert outdated(baseline) == moved
     edit("evaluation/search.py", "EXTRA = 16", "EXTRA = 17")
-    moved |= stages(*RUNS, only=["knn"]) | {"codecs"}
+    moved |= stages(*RUNS, only=["knn", "stress"]) | {"codecs"}
     assert outdated(baseline) == moved
 
 

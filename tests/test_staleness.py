@@ -26,12 +26,13 @@ def test_nothing_is_stale_after_a_run(baseline):
 
 def test_settings_are_named_and_the_rest_follows(baseline):
     baseline.params(latent=16)
-    first, second, third, report, total = check(baseline)
+    first, second, third, fourth, report, total = check(baseline)
     assert first.startswith("train@mlp-0: latent 32 -> 16 (about ")
     assert second.startswith("encode@mlp-0: follows train@mlp-0 (about ")
     assert third.startswith("knn@mlp-0: follows encode@mlp-0 (about ")
+    assert fourth.startswith("stress@mlp: follows encode@mlp-0 (about ")
     assert report == "report: follows"
-    assert total.startswith("4 stages are stale or follow: at most about ")
+    assert total.startswith("5 stages are stale or follow: at most about ")
     # Still so after the plan was written, though it is then the plan on the disk that is new.
     baseline.run("aebench", "plan")
     assert check(baseline)[0] == first
@@ -50,7 +51,7 @@ def test_files_of_a_plugin_are_named(baseline):
     path.write_text(path.read_text().replace("nn.GELU()", "nn.ReLU()"))
     lines = check(baseline)
     assert lines[0].startswith("train@cnn-latent10-0: plugins/_convolutions.py changed (about ")
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_a_holdout_and_trials_are_told(baseline):

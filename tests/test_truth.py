@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections import defaultdict
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ COMPUTING = {
     "aebench.metrics": ["similarity"],
     "aebench.models.measuring": ["measured"],
     "aebench.evaluation.panel": ["evaluated"],
+    "aebench.evaluation.stress": ["changed", "asked", "Space.accuracy", "Space.with_few"],
+    "aebench.models.encoding_again": ["codes_of", "reconstructions"],
     "aebench.report.render": ["files"],
 }
 # Every built-in model, metric, backend and kind of row, over as little data as there is.
@@ -88,7 +91,7 @@ class Watch:
         self.codes = {}
         for module, names in functions.items():
             for name in names:
-                function = getattr(importlib.import_module(module), name)
+                function = attrgetter(name)(importlib.import_module(module))
                 self.codes[inspect.unwrap(function).__code__] = module
         self.computing = []  # innermost last
         self.seen = defaultdict(set)
@@ -172,7 +175,7 @@ def prepare(root, params, watch):
 def compute(workspace, watch):
     runs = sorted(path.parent.name for path in workspace.plan.glob("*/train.json"))
     with watch.on():
-        for name in ("train", "encode", "knn"):
+        for name in ("train", "encode", "knn", "stress"):
             for run in runs:
                 stage(name)(workspace, run, 0)
         stage("codecs")(workspace)

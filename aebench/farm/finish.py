@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from aebench.farm.suites import DECLINING, RUNNING, Store, Suite, dvc
 from aebench.workspace import Workspace
 
-EXPECTED = {"plan", "report", "index", "codecs"}  # what is left to compute
+EXPECTED = {"plan", "report", "stress", "index", "codecs"}  # what is left to compute
 
 
 def finish(workspace: Workspace, suites: list[Suite], store: Store) -> list[str]:

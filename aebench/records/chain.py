@@ -6,20 +6,22 @@ from aebench.records.encode import EncodeRecord
 from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
 from aebench.records.prepare import DataRecord
+from aebench.records.stress import StressRecord
 from aebench.records.train import TrainRecord
 from aebench.workspace import INDEX
 
-Result = TrainRecord | EncodeRecord | KnnRecord | IndexRecord
+Result = TrainRecord | EncodeRecord | KnnRecord | StressRecord | IndexRecord
 StageResults = Mapping[str, Result]
 RECORDS: dict[str, type[Result]] = {
     "train": TrainRecord,
     "encode": EncodeRecord,
     "knn": KnnRecord,
+    "stress": StressRecord,
 }
 
 
 def kind_of(stage: str) -> type[Result]:
-    """What its file holds: of `train`, `encode`, `knn`, `index-<name>`. KeyError for another."""
+    """What its file holds: of a key of RECORDS, of `index-<name>`. KeyError for another."""
     return IndexRecord if stage.startswith(INDEX) else RECORDS[stage]
 
 
@@ -33,7 +35,7 @@ def chain_fault(stage: str, results: StageResults, data: DataRecord) -> str | No
         case TrainRecord() as train, EncodeRecord() as encode:
             if train.weights_hash != encode.weights_hash:
                 return "the result of encode is of other weights"
-        case EncodeRecord() as encode, KnnRecord() | IndexRecord() as searched:
+        case EncodeRecord() as encode, KnnRecord() | StressRecord() | IndexRecord() as searched:
             if encode.codes_hash != searched.codes_hash:
                 return f"the result of {stage} is of other codes"
     return None

@@ -12,7 +12,7 @@ from pydantic import SerializerFunctionWrapHandler, field_serializer, model_seri
 
 from aebench.records.record import Part, Record
 from aebench.schema import Knn, Recipe, Section
-from aebench.workspace import INDEX, sha256
+from aebench.workspace import INDEX, STRESS, sha256
 
 
 class Untrained(Section):
@@ -137,6 +137,17 @@ class KnnPlan(Record):
         return knn.model_dump(exclude_defaults=True)
 
 
+class StressPlan(ModelPlan):
+    """plan/<run>/stress.json: of the first seed."""
+
+    knn: Knn
+
+    @field_serializer("knn")
+    def without_defaults(self, knn: Knn) -> dict[str, Any]:
+        """The search, without keys at their neutral defaults."""
+        return knn.model_dump(exclude_defaults=True)
+
+
 class IndexPlan(Record):
     """plan/<run>/index-<name>.json: an approximate index of the codes, searched by L2."""
 
@@ -182,10 +193,10 @@ class ReportPlan(Record):
         return self.seeds[:1] if run in self.seedless else self.seeds
 
     def expected_of(self, run: str, seed: int) -> dict[str, str]:
-        """Stage -> SHA-256 of its plan file; `index-<name>` of the first seed alone."""
+        """Stage -> SHA-256 of its plan file; of the first seed alone `stress`, `index-<name>`."""
         found = self.expected.get(run, {})
         is_first = self.seeds[:1] == [seed]
-        return {k: v for k, v in found.items() if is_first or not k.startswith(INDEX)}
+        return {k: v for k, v in found.items() if is_first or not k.startswith((STRESS, INDEX))}
 
     @classmethod
     def upgraded(cls, content: dict[str, Any], version: int, path: Path) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def results_below(place: Place, first: DataRecord, hidden: list[str]) -> Iterato
         if result.columns["status"].startswith(AS_OF):  # beside no plan, which would say so
             continue
         for name, error in result.unread.items():
-            hidden.append(f"{run}, index {name}{of(place.name)}: {error}")
+            hidden.append(f"{run}, {name}{of(place.name)}: {error}")
         if place.data.examples != first.examples:
             result.examples = None
         result.source = place.name

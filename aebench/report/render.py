@@ -37,6 +37,7 @@ from aebench.report.rows import (
     results_csv,
     search_csv,
 )
+from aebench.report.stress import stress
 from aebench.report.studies import studies
 from aebench.report.summary import in_short
 from aebench.report.taken import taken
@@ -70,6 +71,7 @@ class Report(Findings):
             beyond_mse(self, charts),
             *studies(self),
             self.costs.section,
+            *stress(self),
             *self.scale.sections,
             training(self),
             Section("Pictures", [*figures.gallery(self), *figures.worst(self)]),

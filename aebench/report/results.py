@@ -12,7 +12,7 @@ import numpy as np
 from aebench.errors import AebenchError, Damaged, first_line
 from aebench.inputs import array, content
 from aebench.mending import mended
-from aebench.records.chain import chain_fault
+from aebench.records.chain import chain_fault, kind_of
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
@@ -20,11 +20,12 @@ from aebench.records.origin import MACHINE, Provenance
 from aebench.records.plan import Better, ReportPlan, settings
 from aebench.records.prepare import DataRecord, NearDuplicates
 from aebench.records.record import column_names, scalars
+from aebench.records.stress import StressRecord
 from aebench.records.train import TrainRecord, epoch_figures
 from aebench.schema import Recipe
 from aebench.shown import WORST
 from aebench.sprite import size
-from aebench.workspace import INDEX, PER_RUN, Workspace
+from aebench.workspace import INDEX, PER_RUN, STRESS, Workspace
 
 Columns = dict[str, Any]  # a row of results.csv; None where there is no figure
 # What users find first in results.csv.
@@ -78,7 +79,9 @@ class Result:
     code: dict[str, str] = field(default_factory=dict)  # `train plugin` -> its fingerprint
     epoch_seconds: list[float] = field(default_factory=list)  # of each epoch
     indexes: dict[str, IndexRecord] = field(default_factory=dict)  # by their names
-    unread: dict[str, AebenchError] = field(default_factory=dict)  # index -> why it is not there
+    stress: StressRecord | None = None  # of the first seed
+    # `stress` or `index <name>` -> why it is not there
+    unread: dict[str, AebenchError] = field(default_factory=dict)
     better: dict[str, Better] = field(default_factory=dict)
 
     @property
@@ -250,8 +253,8 @@ def read_results(
 ) -> Results:
     """What the plan names, that of the workspace's plan/report.json unless given.
 
-    `pictures`: whether those that a report shows are read, too, near-duplicates and the indexes.
-    AebenchError without a plan or images.
+    `pictures`: whether those that a report shows are read, too, near-duplicates and what is of the
+    first seed alone. AebenchError without a plan or images.
     """
     plan = plan or ReportPlan.read(workspace.plan / "report.json", "aebench plan")
     data = DataRecord.read(workspace.results / "data.json", "dvc repro")
@@ -289,7 +292,7 @@ def read_results(
                 result.columns["trials"] = plan.trials.get(run)
                 found.results.append(result)
                 for name, error in result.unread.items():
-                    found.hidden.append(f"{run}, index {name}: {told(workspace, error)}")
+                    found.hidden.append(f"{run}, {name}: {told(workspace, error)}")
             except AebenchError as error:
                 found.hidden.append(f"{run}, seed {seed}: {told(workspace, error)}")
     return found
@@ -332,7 +335,10 @@ def read_result(
     columns = row(folder, data, train, encode, knn)
     ok = columns["status"] == "ok"
     shown = ok and pictures
-    indexes, unread = read_indexes(folder, data, encode, expected) if shown else ({}, {})
+    further, unread = read_further(folder, data, encode, expected) if shown else ({}, {})
+    stress = further.pop(STRESS, None)
+    if isinstance(stress, StressRecord):
+        columns |= stress.columns
     decodes = encode.mse is not None
     # Whether its codes are mapped twice, and which seed alone is computed, is no setting: others
     # have other first seeds.
@@ -362,36 +368,49 @@ def read_result(
         epoch_seconds=train.all_epoch_seconds,
         worst=read_worst(folder, data, encode) if ok and decodes and pictures else None,
         code_map=read_code_map(folder, data, encode) if ok and pictures else None,
-        indexes=indexes,
+        indexes={
+            stage.removeprefix(INDEX): record
+            for stage, record in further.items()
+            if isinstance(record, IndexRecord)
+        },
+        stress=stress if isinstance(stress, StressRecord) else None,
         unread=unread,
     )
 
 
-def read_indexes(
+def read_further(
     folder: Path, data: DataRecord, encode: EncodeRecord, expected: Mapping[str, str] | None
-) -> tuple[dict[str, IndexRecord], dict[str, AebenchError]]:
-    """Those that are expected, or all there are, by name; and why others are not there."""
-    wanted = {name: plan for name, plan in (expected or {}).items() if name.startswith(INDEX)}
+) -> tuple[dict[str, StressRecord | IndexRecord], dict[str, AebenchError]]:
+    """Results of the first seed alone, by stage: those that are expected, or all there are.
+
+    And why others are not there, by `stress` or `index <name>`. A workspace whose dvc.yaml is of an
+    earlier version has no stage `stress`: nothing is said of that.
+    """
+    kinds = STRESS, INDEX
+    wanted = {stage: plan for stage, plan in (expected or {}).items() if stage.startswith(kinds)}
     if expected is None:
-        wanted = dict.fromkeys((path.stem for path in sorted(folder.glob(f"{INDEX}*.json"))), "")
-    found: dict[str, IndexRecord] = {}
+        names = [path.stem for path in sorted(folder.glob(f"{INDEX}*.json"))]
+        wanted = dict.fromkeys((STRESS, *names), "")
+    found: dict[str, StressRecord | IndexRecord] = {}
     unread: dict[str, AebenchError] = {}
     for stage, plan in wanted.items():
-        name = stage.removeprefix(INDEX)
+        path = folder / f"{stage}.json"
         try:
-            path = folder / f"{stage}.json"
             if not path.is_file():
+                if stage == STRESS:
+                    continue
                 raise AebenchError("no result")
-            record = IndexRecord.read(path, "dvc repro")
+            record = kind_of(stage).read(path, "dvc repro")
+            assert isinstance(record, StressRecord | IndexRecord)
             if plan and not record.is_of(plan):
                 raise AebenchError("the result is of other settings")
             if record.provenance.seed not in (None, int(folder.name)):
                 raise AebenchError("the result is of another seed")
             if fault := chain_fault(stage, {stage: record, "encode": encode}, data):
                 raise AebenchError(fault)
-            found[name] = record
+            found[stage] = record
         except AebenchError as error:
-            unread[name] = error
+            unread[stage.replace("-", " ", 1)] = error
     return found, unread
 
 

@@ -25,7 +25,7 @@ def imports_slowly(workspace: Workspace) -> bool:
 
 
 def plan(workspace: Workspace, check: bool = False) -> None:
-    """Write plan/: data.json, report.json, sources.json, <run>/{train,encode,knn}.json.
+    """Write plan/: data.json, report.json, sources.json, <run>/{train,encode,knn,stress}.json.
 
     And <run>/index-<name>.json of each index under `search:` in params.yaml.
 
