@@ -2,13 +2,17 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
+from aebench.errors import AebenchError
 from aebench.evaluation import codecs
 from aebench.evaluation.codecs import QUALITIES, SEARCHED, measured
+from aebench.records.prepare import DataRecord
+from aebench.report.results import read_codecs
 
 
 def drawn(channels, count=60, side=16):
@@ -86,3 +90,24 @@ def test_the_stage_writes_what_it_measured(finished):
     assert errors.mean(axis=1, dtype=float) == pytest.approx(means)
     assert record["plan"]["k"] == 10 and record["notes"] == []
     assert 0.5 < record["codecs"][0]["accuracy"] <= 1
+    text = (finished / "reports/report.md").read_text()
+    assert "## Bytes" in text and "WebP, quality 0" in text
+    rows = finished.rows()
+    assert float(rows["mlp"]["accuracy_4bit"]) > 0.1 and rows["mlp"]["pq_bytes"] == "16"
+
+
+def test_only_what_the_stage_wrote_of_these_images_is_read(finished, tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    for name in ("data.json", "codecs.json", "codecs.npy"):
+        shutil.copy(finished / "results" / name, results)
+    data = DataRecord.read(results / "data.json", "dvc repro")
+    record, errors = read_codecs(results, data) or pytest.fail("not there")
+    assert len(record.codecs) == len(errors)
+    with pytest.raises(AebenchError, match="of other images or settings"):
+        read_codecs(results, data, "another plan")
+    np.save(results / "codecs.npy", errors + 1)
+    with pytest.raises(AebenchError, match="codecs.npy"):
+        read_codecs(results, data)
+    (results / "codecs.json").unlink()
+    assert read_codecs(results, data) is None

@@ -17,6 +17,7 @@ from aebench.report.results import (
     Result,
     Results,
     equal,
+    read_codecs,
     read_examples,
     read_near,
     read_result,
@@ -54,6 +55,7 @@ def gather(folders: Sequence[Path]) -> Results:
     found.originals = next(pictures(alike, read_originals, "shown test images", found.hidden), None)
     found.near = next(pictures(same, read_near, "near-duplicates", found.hidden), None)
     found.sprite = next(pictures(same, read_sprite, "images of the maps", found.hidden), None)
+    found.codecs = next(pictures(same, read_codecs, "figures of JPEG and WebP", found.hidden), None)
     for place in places:
         if place not in same:
             kind = f" of {place.data.kind}" if place.data.kind != first.kind else ""

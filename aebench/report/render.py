@@ -5,6 +5,7 @@ from functools import cached_property
 
 from aebench.report import figures
 from aebench.report.beyond_mse import beyond_mse
+from aebench.report.bytes import Rates
 from aebench.report.charts import Charts
 from aebench.report.classes import classes, classes_table
 from aebench.report.conditions import caveats, conditions, facts, held_out, with_commands_last
@@ -52,6 +53,7 @@ class Report(Findings):
         super().__init__(results)
         self.experiment = experiment
         self.scale = Scale(self)
+        self.rates = Rates(self)
 
     @cached_property
     def document(self) -> Document:
@@ -70,6 +72,7 @@ class Report(Findings):
             Section("Trade-offs", [*charts.accuracy_over_bytes(), *charts.mse_over_seconds()]),
             beyond_mse(self, charts),
             *studies(self),
+            *self.rates.sections,
             self.costs.section,
             *stress(self),
             *self.scale.sections,
@@ -83,6 +86,7 @@ class Report(Findings):
         appendix = [
             *by_question(self),
             *panel_table(self),
+            *self.rates.appendix,
             *self.scale.appendix,
             latent_space(found),
             *taken(found),

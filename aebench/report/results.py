@@ -13,6 +13,7 @@ from aebench.errors import AebenchError, Damaged, first_line
 from aebench.inputs import array, content
 from aebench.mending import mended
 from aebench.records.chain import chain_fault, kind_of
+from aebench.records.codecs import CodecsRecord
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
@@ -112,6 +113,8 @@ class Results:
     hidden: list[str] = field(default_factory=list)  # what is not shown, and why
     remarks: list[str] = field(default_factory=list)  # on what was gathered
     near: Near | None = None  # of an earlier version, nothing is known
+    # And each test image's error: float32 (codecs, N_test).
+    codecs: tuple[CodecsRecord, np.ndarray] | None = None
     sprite: bytes | None = None  # WebP: the mapped test images, SPRITE_COLUMNS side by side
 
 
@@ -248,6 +251,26 @@ def read_near(folder: Path, data: DataRecord) -> Near | None:
     return Near(about, found)
 
 
+def read_codecs(
+    folder: Path, data: DataRecord, plan: str = ""
+) -> tuple[CodecsRecord, np.ndarray] | None:
+    """Results.codecs; None where their stage has not run. AebenchError for others' or damaged ones.
+
+    `plan`: SHA-256 of the plan that they have to be of.
+    """
+    path = folder / "codecs.json"
+    if not path.is_file():
+        return None
+    record = CodecsRecord.read(path, "dvc repro")
+    if record.data_hash != data.data_hash or (plan and not record.is_of(plan)):
+        raise AebenchError("results/codecs.json is of other images or settings")
+    name = "codecs.npy"
+    errors = load_array(folder / name, len(record.codecs), record.file_hash(name))
+    if errors.shape != (len(record.codecs), data.num_test) or not np.isfinite(errors).all():
+        raise AebenchError(f"{name} does not hold the errors of {data.num_test} images")
+    return record, errors
+
+
 def read_results(
     workspace: Workspace, plan: ReportPlan | None = None, pictures: bool = True
 ) -> Results:
@@ -283,6 +306,10 @@ def read_results(
             found.sprite = read_sprite(workspace.results, data)
         except AebenchError as error:
             found.hidden.append(f"the images of the maps: {told(workspace, error)}")
+        try:
+            found.codecs = read_codecs(workspace.results, data, plan.codecs)
+        except AebenchError as error:
+            found.hidden.append(f"JPEG and WebP: {told(workspace, error)}")
     for run in plan.runs:
         for seed in plan.seeds_of(run):
             try:
