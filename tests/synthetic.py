@@ -47,6 +47,7 @@ class Made:
     epoch_seconds: list[float] = field(default_factory=list)
     indexes: dict[str, Any] = field(default_factory=dict)
     better: dict[str, str] = field(default_factory=dict)
+    stress: Any = None
 
     @property
     def original(self):

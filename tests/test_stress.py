@@ -69,7 +69,7 @@ def test_after_a_repro_each_run_has_its_figures(finished):
         assert rows[run]["accuracy_labels_1000"] == ""
     text = (finished / "reports/report.md").read_text()
     part = text[text.index(f"## {TITLE}") :].split("\n## ")[0]
-    assert "mlp, cnn-latent10 and pixels: no labels 1000: a class has 127 training images." in part
+    assert "mlp, cnn-latent10, pixels: no labels 1000: a class has 127 training images." in part
     assert TITLE in (finished / "reports/report.html").read_text()
 
 
