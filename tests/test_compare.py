@@ -432,7 +432,7 @@ def test_a_commit_an_experiment_and_the_workspace(workspace):
     before = state(workspace)
     done = workspace.run("aebench", "compare")  # the experiment lies in the workspace
     assert state(workspace) == before
-    assert done.stdout.startswith("# HEAD -> workspace: 0 better, 2 worse of 4 figures of 2 runs\n")
+    assert done.stdout.startswith("# HEAD -> workspace: 0 better, 2 worse of 6 figures of 2 runs\n")
     assert done.stderr == ""
     assert "- `knn.k`: `10` -> `700`: all 2 runs\n" in done.stdout
     assert "The same bit for bit: one, pixels." in done.stdout
@@ -547,7 +547,7 @@ def test_a_workspace_below_a_repository_and_a_running_repro(workspace, tmp_path)
     below.commit()
     with Repo(str(below.folder)).lock:
         done = below.run("aebench", "compare")
-    assert done.stdout.startswith("# HEAD -> workspace: 0 better, 0 worse of 4 figures of 2 runs")
+    assert done.stdout.startswith("# HEAD -> workspace: 0 better, 0 worse of 6 figures of 2 runs")
 
 
 def test_results_of_an_older_version(workspace):

@@ -334,7 +334,8 @@ def some(seeds=(0, 1, 2)):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_intervals_of_pairs_are_those_of_the_paired_test(seeds):
     pairs = Pairs(configurations(some(seeds)))
-    for column, found in (("accuracy", pairs.accuracy), ("mse", pairs.mse)):
+    for measure, found in zip(pairs.measures, pairs.differences, strict=True):
+        column = measure.column
         for i, one in enumerate(pairs.ones):
             for j, other in enumerate(pairs.ones):
                 a, b = one.images.get(column), other.images.get(column)

@@ -18,7 +18,7 @@ def test_trained_run_matches_bit_for_bit(baseline):
     before = sorted(path for path in baseline.folder.rglob("*") if ".git" not in path.parts)
     done = baseline.run("aebench", "verify", "cnn-latent10")
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("run 'cnn-latent10', seed 0: matches bit for bit: weights, codes and")
+    assert last.startswith("run 'cnn-latent10', seed 0: matches bit for bit: weights, codes, me")
     assert sorted(path for path in baseline.folder.rglob("*") if ".git" not in path.parts) == before
 
 
@@ -75,7 +75,7 @@ def alone(weights="w", accuracy=0.9, mse=None, **where):
     """The results of an encoder alone."""
     return Results(
         stage(weights_hash=weights, **where),
-        stage(codes_hash=weights, mse=mse, **where),
+        stage(codes_hash=weights, mse=mse, file_hash=lambda name: weights, **where),
         stage(accuracy=accuracy, **where),
         weights,
     )
@@ -96,7 +96,7 @@ def test_encoder_alone_is_compared_by_what_it_has(capsys):
 @pytest.mark.parametrize(
     ("new", "said"),
     [
-        (alone("x"), "other weights_hash, codes_hash, outcomes_hash on the same machine"),
+        (alone("x"), "other weights_hash, codes_hash, metrics_hash, outcomes_hash on"),
         (alone("x", 0.8, cpu="two"), "accuracy 90.00 %, now 80.00 %"),
         (alone(mse=0.1), "a decoder is there in one of the two alone"),
     ],

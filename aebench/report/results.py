@@ -173,7 +173,9 @@ def read_metrics(folder: Path, data: DataRecord, encode: EncodeRecord) -> dict[s
         or names & NOT_METRICS
         or any(f[0] != np.float32 for f in fields.values())
     ):
-        raise AebenchError(f"metrics.npy holds {found.dtype}, no float32 of {', '.join(names)}")
+        raise AebenchError(
+            f"metrics.npy holds {found.dtype}, no float32 of {', '.join(sorted(names))}"
+        )
     if not all(np.isfinite(found[name]).all() for name in fields):
         raise AebenchError("metrics are not finite")
     return {name: found[name] for name in fields}
