@@ -311,7 +311,7 @@ def test_equal_errors_keep_the_order_of_the_images(workspace):
     assert (worst[0] == worst[1]).all() and (worst[0] == images(workspace)[:10]).all()
 
 
-@pytest.mark.parametrize("run", ["mlp", "alone", "pixels"])
+@pytest.mark.parametrize("run", ["mlp", "alone"])
 def test_codes_have_places_of_the_first_seed_two(workspace, run):
     encoded(workspace, run)
     first = array(workspace, run, "code_map")

@@ -46,7 +46,7 @@ def fewer_bits(
         pair = moved_by(knn.metric, near, asked, found, folder)
         return float(np.mean(vote(labels[search(*pair, knn.k, knn.backend)]) == truth))
 
-    eight = affine(bank[rows] for rows in steps(count, floats, BLOCK))
+    eight = affine([bank[rows] for rows in steps(count, floats, BLOCK)])  # views
     sample = spread(bank, SAMPLE)
     figures: dict[str, Any] = {}
     for kind in (eight, narrowed(eight, sample, 4)):

@@ -268,7 +268,8 @@ def read_codecs(
         raise AebenchError("results/codecs.json is of other images or settings")
     name = "codecs.npy"
     errors = load_array(folder / name, len(record.codecs), record.file_hash(name))
-    if errors.shape != (len(record.codecs), data.num_test) or not np.isfinite(errors).all():
+    shape = len(record.codecs), data.num_test
+    if (errors.dtype, errors.shape) != (np.float32, shape) or not np.isfinite(errors).all():
         raise AebenchError(f"{name} does not hold the errors of {data.num_test} images")
     return record, errors
 
