@@ -392,7 +392,7 @@ def test_run_prints_its_row_beside_others(check, workspace, monkeypatch):
     assert "\ndigits, by the settings that `aebench init` writes, 12 epochs\n" in said
     head, _, *rows = said[said.index("| run") :].splitlines()
     assert [cell.strip() for cell in head.split("|")[1:-1]] == [
-        "run", "floats", "params", "epoch, s", "MSE", "accuracy, %"
+        "run", "floats", "params", "epoch, s", "MSE", "accuracy, %", "SSIM"
     ]  # fmt: skip
     light, pca = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows[:2])
     assert light[:2] == ["light", "32"] and pca[:2] == ["pca", "32"]

@@ -479,7 +479,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "metrics.py",
         "WINDOWS = (11, 7)",
         "WINDOWS = (7,)",
-        {"encode", "report"},
+        ENCODING | {"report"},
     ),
     "mean of a metric": ("evaluation/quality.py", "values.mean(", "values.max(", {"encode"}),
     "epochs that count": ("records/train.py", "epochs[1:] or epochs", "epochs", {"report"}),
@@ -543,7 +543,7 @@ EDITS = {  # what: (path, text, its replacement, the keys that move)
         "metrics.py",
         "PSNR_CAP = 100.0",
         "PSNR_CAP = 99.0",
-        {"encode", "report"},
+        ENCODING | {"report"},
     ),
     "the vote": ("evaluation/vote.py", "np.argmax(votes", "np.argmin(votes", SEARCHING),
     "candidates of the search": (

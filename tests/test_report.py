@@ -545,8 +545,8 @@ def test_each_pair_is_tested_once(monkeypatch):
     monkeypatch.setattr("aebench.report.ties.p_value", counted)
     runs = [made(f"mlp-{n}", options={"beta": n}) for n in range(12)]
     _ = report([*runs, pca(), pixels()]).document
-    # Accuracy of all 14; MSE of the 13 of one size. Several tables ask for them.
-    assert len(tested) == 14 * 13 / 2 + 13 * 12 / 2
+    # Accuracy of all 14; MSE and PSNR of the 13 of one size. Several tables ask for them.
+    assert len(tested) == 14 * 13 / 2 + 2 * 13 * 12 / 2
     assert set(tested.values()) == {1}
 
 
@@ -556,7 +556,7 @@ def test_documented_line_of_pandas_reads_compact_outcomes(finished):
     names = {"pandas": pandas, "numpy": np}
     exec(lines.replace("results/cnn/0", str(finished / "results/mlp/0")), names)
     frame = names["frame"]
-    assert list(frame.columns) == ["label", "prediction", "squared_error"]
+    assert list(frame.columns) == ["label", "prediction", "squared_error", "ssim"]
     assert len(frame) == 359
     assert np.load(finished / "results/mlp/0/outcomes.npy").itemsize == 2
     accuracy = (frame.label == frame.prediction).mean()

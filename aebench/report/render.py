@@ -89,7 +89,7 @@ class Report(Findings):
             *self.rates.appendix,
             *self.scale.appendix,
             latent_space(found),
-            *taken(found),
+            *taken(self),
             *classes_table(self),
             *differences(results.results),
             *commands,

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from aebench.records.origin import Provenance
 from aebench.report.configurations import Configuration
 from aebench.report.document import Cell, Format, Paragraph, Section
+from aebench.report.findings import Findings
+from aebench.report.results import Results
 from aebench.report.tables import RUN, CellOf, Column, number, table
-from aebench.report.texts import named
 from aebench.workspace import PER_RUN
 
 TITLE = "What the stages took"
@@ -20,9 +22,9 @@ MEMORY = (
 )
 
 
-def taken(everything: Sequence[Configuration]) -> list[Section]:
+def taken(found: Findings) -> list[Section]:
     """The section; none where no result says."""
-    shown = [one for one in everything if one.values("train_stage_seconds")]
+    shown = [one for one in found.configurations if one.values("train_stage_seconds")]
     if not shown:
         return []
     seconds = [
@@ -39,7 +41,8 @@ def taken(everything: Sequence[Configuration]) -> list[Section]:
         "the most that tensors took of the GPU's memory",
     )
     columns = [RUN, *seconds, cpu, *memory, gpu]
-    return [Section(TITLE, [Paragraph(where(shown)), table(columns, shown)])]
+    words = Paragraph(where(shown, found.results))
+    return [Section(TITLE, [words, table(columns, shown)])]
 
 
 def of(stage: str, column: str, pattern: str, factor: float = 1) -> CellOf:
@@ -54,8 +57,8 @@ def cpu_seconds(one: Configuration) -> Cell:
     return Cell(sum(known), Format("{:,.1f}")) if len(known) == len(found) else Cell()
 
 
-def where(everything: Sequence[Configuration]) -> str:
-    """Where the time of all runs and seeds went, and who took most of each."""
+def where(everything: Sequence[Configuration], results: Results) -> str:
+    """Where the time of all stages went, and which run took most of each."""
     parts, whole = [], 0.0
     for stage in PER_RUN:
         sums = {one: sum(one.values(f"{stage}_stage_seconds")) for one in everything}
@@ -63,7 +66,23 @@ def where(everything: Sequence[Configuration]) -> str:
         total = sum(sums.values())
         whole += total
         parts.append(f"{NAMES[stage]} {words(total)} ({most.name}: {words(sums[most])})")
-    return f"All runs and seeds: {words(whole)}; {named(parts)}."
+    for name, origins in others(results).items():
+        if seconds := sum(origin.stage_seconds or 0 for origin in origins):
+            whole += seconds
+            parts.append(f"{name} {words(seconds)}")
+    return f"All runs and seeds: {words(whole)}; {', '.join(parts)}."
+
+
+def others(results: Results) -> dict[str, list[Provenance]]:
+    """Of the stages that are not of each run and seed."""
+    records = [result.stress for result in results.results if result.stress]
+    indexes = [index for result in results.results for index in result.indexes.values()]
+    return {
+        "prepare": [results.data.provenance],
+        "codecs": [results.codecs[0].provenance] if results.codecs else [],
+        "stress": [record.provenance for record in records],
+        "index": [index.provenance for index in indexes],
+    }
 
 
 def words(seconds: float) -> str:
