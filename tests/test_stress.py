@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aebench.errors import Failure
-from aebench.evaluation.stress import CHANGES, Space, asked, changed, drawn, kept_in_file
+from aebench.evaluation.blocks import kept_in_file
+from aebench.evaluation.stress import CHANGES, Space, asked, changed, drawn
 from aebench.report.stress import TITLE
 
 # A black background is the least of every digit: brightness makes it 0.2, contrast 0.25.

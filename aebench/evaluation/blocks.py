@@ -1,7 +1,9 @@
 """Codes that are larger than memory: read block by block, in threads."""
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,3 +62,15 @@ def evenly(total: int, count: int) -> np.ndarray:
 def as_float32(codes: np.ndarray) -> np.ndarray:
     """The same numbers, as FAISS takes them."""
     return np.ascontiguousarray(codes, np.float32)
+
+
+def kept_in_file(blocks: Iterable[np.ndarray], folder: Path | None = None) -> np.ndarray:
+    """The blocks (n, ...) of one or more as one array (N, d), mapped, in a file without a name."""
+    count, kind, floats = 0, np.dtype(np.uint8), 1
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for block in blocks:
+            rows = np.ascontiguousarray(block.reshape(len(block), -1))
+            file.write(rows.data)
+            count, kind, floats = count + len(rows), rows.dtype, rows.shape[1]
+        file.flush()
+        return np.memmap(file, kind, "c", shape=(count, floats))

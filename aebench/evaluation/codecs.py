@@ -1,7 +1,6 @@
 """Images through JPEG and WebP: bytes, errors and neighbours, to hold codes against."""
 
 import io
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image, features
 
 from aebench.errors import first_line, is_machine_failure
-from aebench.evaluation.blocks import in_threads, steps
+from aebench.evaluation.blocks import in_threads, kept_in_file, steps
 from aebench.evaluation.faiss_loading import load_faiss
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
@@ -106,11 +105,7 @@ def neighbours(
     folder: Path | None,
 ) -> float:
     """The accuracy of kNN among training images at that quality; `queries` are at it already."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for _, (back, _) in through(codec, quality, train):
-            file.write(back.tobytes())
-        file.flush()
-        near = np.memmap(file, np.uint8, "c", shape=(len(train), train[0].size))
+    near = kept_in_file((back for _, (back, _) in through(codec, quality, train)), folder)
     indices = search(near, queries.reshape(len(queries), -1), k, "faiss")
     return float(np.mean(vote(labels[indices]) == truth))
 

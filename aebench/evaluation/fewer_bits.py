@@ -1,12 +1,11 @@
 """How often the headline's search is right where the codes are kept in fewer bits."""
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aebench.evaluation.blocks import Rows, spread, steps
+from aebench.evaluation.blocks import Rows, kept_in_file, spread, steps
 from aebench.evaluation.latent_space import BankStatistics, moved_by
 from aebench.evaluation.product import product, product_fault
 from aebench.evaluation.quantise import BLOCK, SAMPLE, Decoded, affine, narrowed
@@ -55,11 +54,8 @@ def fewer_bits(
     if fault := product_fault(count, floats):
         return figures | {"fewer_bits_note": fault}
     quantiser = product(sample)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for rows in steps(count, floats, BLOCK):
-            file.write(quantiser.encoded(bank[rows]).tobytes())
-        file.flush()
-        stored = np.memmap(file, np.uint8, "c", shape=(count, quantiser.code_bytes))
+    blocks = (quantiser.encoded(bank[rows]) for rows in steps(count, floats, BLOCK))
+    stored = kept_in_file(blocks, folder)
     kept = Decoded(stored, quantiser.decoded, floats)
     return figures | {
         "accuracy_pq": accuracy(kept, queries),

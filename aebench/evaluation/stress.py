@@ -1,14 +1,13 @@
 """How codes are searched with few labels, and with changed images: fixed draws and changes."""
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aebench.errors import Failure
-from aebench.evaluation.blocks import Rows
+from aebench.evaluation.blocks import Rows, evenly
 from aebench.evaluation.latent_space import Units, bank_statistics, left_out, whitened
 from aebench.evaluation.search import search
 from aebench.evaluation.vote import vote
@@ -81,8 +80,7 @@ def as_pixels(images: np.ndarray) -> np.ndarray:
 def asked(bank: Rows, tests: int) -> np.ndarray:
     """Which of so many test images are asked: places int64 (n,), evenly over all."""
     count, floats = bank.shape
-    most = max(FEWEST, int(PRODUCTS / (count * floats)))
-    return np.linspace(0, tests - 1, min(most, tests)).astype(np.int64)
+    return evenly(tests, max(FEWEST, int(PRODUCTS / (count * floats))))
 
 
 class Space:
@@ -166,15 +164,3 @@ class Picked:
 
     def __getitem__(self, which: Any, /) -> np.ndarray:
         return self.codes[self.which[which]]
-
-
-def kept_in_file(blocks: Iterable[np.ndarray], folder: Path | None = None) -> np.ndarray:
-    """The blocks (n, ...) of one or more as one array (N, d), mapped, in a file without a name."""
-    count, kind, floats = 0, np.dtype(np.uint8), 1
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for block in blocks:
-            rows = np.ascontiguousarray(block.reshape(len(block), -1))
-            file.write(rows.data)
-            count, kind, floats = count + len(rows), rows.dtype, rows.shape[1]
-        file.flush()
-        return np.memmap(file, kind, "c", shape=(count, floats))

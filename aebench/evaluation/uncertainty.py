@@ -222,25 +222,12 @@ def p_value(one: np.ndarray, other: np.ndarray) -> float:
         squares = (q**2 * value for q, (value, _) in zip(quantiles, sources, strict=True))
         return math.log1p(sum(squares) / total) - math.log1p(t**2)
 
-    return math.exp(crossing(excess, math.log(low), math.log(high)))
+    from scipy.optimize import brentq  # 0.2 s to import
 
-
-def crossing(falling: Callable[[float], float], low: float, high: float) -> float:
-    """Where a falling, nearly straight function is 0, by regula falsi (Illinois): 5 to 12 calls."""
-    above, below = falling(low), falling(high)
-    if above <= 0 or below >= 0:  # at an end, but for rounding
-        return low if above <= 0 else high
-    middle, side = low, 0
-    for _ in range(60):
-        middle = (below * low - above * high) / (below - above)
-        if abs(value := falling(middle)) < 1e-13:
-            break
-        if value > 0:
-            low, above, below = middle, value, below / 2 if side > 0 else below
-        else:
-            high, below, above = middle, value, above / 2 if side < 0 else above
-        side = 1 if value > 0 else -1
-    return middle
+    low, high = math.log(low), math.log(high)
+    if excess(low) <= 0 or excess(high) >= 0:  # at an end, but for rounding
+        return math.exp(low if excess(low) <= 0 else high)
+    return math.exp(brentq(excess, low, high, xtol=1e-13))
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> Interval:

@@ -127,7 +127,7 @@ def limits(about: NearDuplicates) -> list[Text]:
         )
         found.append(
             "It is not complete: what a network held for similar was looked at, the rest was not. "
-            "A distance between pixels finds 56 more test images, of which 40 show the same shot "
+            "A distance between pixels finds 56 more test images, some of which show the same shot "
             "as a training image (benchmarks/near_duplicates.txt)."
         )
     if about.rule == "distance":

@@ -96,6 +96,7 @@ def computed(job: "Job[StressPlan]", run: str, seed: int, encode: "EncodeRecord"
     import numpy as np
     import torch
 
+    from aebench.evaluation.blocks import kept_in_file
     from aebench.evaluation.stress import (
         CHANGES,
         LABELS,
@@ -103,7 +104,6 @@ def computed(job: "Job[StressPlan]", run: str, seed: int, encode: "EncodeRecord"
         as_pixels,
         asked,
         changed,
-        kept_in_file,
     )
     from aebench.models.autoencoder import encodes_pixels
     from aebench.models.device import deterministic, device, exact_float32
