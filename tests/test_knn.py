@@ -267,3 +267,8 @@ def test_product_quantisation_does_not_mind_where_codes_lie(scale):
     assert lost < 0.02
     assert (product(codes).encoded(codes) == kept.encoded(codes)).all()
     assert (product(0 * codes).rounded(0 * codes) == 0).all()
+    fixed = np.pad(codes, ((0, 0), (4, 1)), constant_values=np.float32(scale))  # cost no byte
+    wide = product(fixed)
+    assert wide.code_bytes == 3
+    np.testing.assert_array_equal(wide.rounded(fixed)[:, 4:9], kept.rounded(codes))
+    np.testing.assert_array_equal(wide.rounded(fixed)[:, [0, 9]], np.float32(scale))

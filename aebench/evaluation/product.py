@@ -16,25 +16,32 @@ FAR = 1e9  # of the sample's range: further codes become that far, whose squares
 
 
 class Product(NamedTuple):
-    """A trained quantiser of codes (d,) minus `low` float64 (d,), over `scale`."""
+    """A trained quantiser of codes (d,) minus `low` float64 (d,), over `scale`.
+
+    Of their floats `varying`, bool (d,), alone: the others were `low` in all of its sample.
+    """
 
     low: np.ndarray
     scale: float
+    varying: np.ndarray
     quantiser: "library.ProductQuantizer"
 
     @property
     def code_bytes(self) -> int:
-        """Of a code: d / 2, rounded up."""
+        """Of a code: half of its varying floats, rounded up."""
         return self.quantiser.M
 
     def encoded(self, codes: np.ndarray) -> np.ndarray:
         """uint8 (n, bytes) of codes (n, d)."""
-        return self.quantiser.compute_codes(paired((codes - self.low) / self.scale))  # pyright: ignore[reportCallIssue]
+        points = (codes - self.low)[:, self.varying] / self.scale
+        return self.quantiser.compute_codes(paired(points))  # pyright: ignore[reportCallIssue]
 
     def decoded(self, kept: np.ndarray) -> np.ndarray:
         """float32 (n, d) of what `encoded` gave."""
-        found = self.quantiser.decode(np.ascontiguousarray(kept))  # pyright: ignore[reportCallIssue]
-        return (self.low + self.scale * found[:, : len(self.low)]).astype(np.float32)
+        points = self.quantiser.decode(np.ascontiguousarray(kept))  # pyright: ignore[reportCallIssue]
+        found = np.tile(self.low, (len(kept), 1))
+        found[:, self.varying] += self.scale * points[:, : self.varying.sum()]
+        return found.astype(np.float32)
 
     def rounded(self, codes: np.ndarray) -> np.ndarray:
         """Codes (n, d) as they come back: float32."""
@@ -54,15 +61,19 @@ def product(sample: np.ndarray) -> Product:
     """That of a sample (n, d) of the training codes: FAISS's k-means, the same each time.
 
     Moved into [0, 1] first: float32 does not tell codes apart that are far from 0. A last float
-    without another one is paired with a 0.
+    without another one is paired with a 0. Floats that are the same in all of the sample cost
+    nothing: k-means of equal points took most of the time where digits have 1,000 floats.
     """
     low = sample.min(axis=0).astype(np.float64)
-    scale = float((sample.max(axis=0) - low).max()) or 1.0
-    points = paired((sample - low) / scale)
+    ranges = sample.max(axis=0) - low
+    varying = ranges > 0
+    varying[0] |= not varying.any()  # a quantiser has at least one
+    scale = float(ranges.max()) or 1.0
+    points = paired((sample - low)[:, varying] / scale)
     found = faiss().ProductQuantizer(points.shape[1], points.shape[1] // PAIR, BITS)
     found.cp.min_points_per_centroid = 1  # of fewer than 39 a value FAISS warns
     found.train(points)
-    return Product(low, scale, found)
+    return Product(low, scale, varying, found)
 
 
 def paired(codes: np.ndarray) -> np.ndarray:
