@@ -344,7 +344,14 @@ def text_fault(found: Results, reference: Results) -> str | None:
         changing = {k: v for k, v in wanted.columns.items() if CHANGING.search(k)}
         result.columns |= changing
         result.epoch_seconds = wanted.epoch_seconds
+        records = [(result.stress, wanted.stress)]
+        records += [(index, wanted.indexes[name]) for name, index in result.indexes.items()]
+        for record, same in records:
+            if record and same:
+                record.provenance = same.provenance
     found.data.provenance = reference.data.provenance
+    if found.codecs and reference.codecs:
+        found.codecs[0].provenance = reference.codecs[0].provenance
     texts = [markdown(Report(one).document).splitlines() for one in (found, reference)]
     if texts[0] == texts[1]:
         return None
