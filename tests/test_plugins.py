@@ -103,15 +103,16 @@ def test_sizes_of_a_model_counted_by_hand():
     assert (found.encoder_macs, found.macs) == (encoder, 2 * encoder)
 
 
-@pytest.mark.parametrize(("name", "width"), [("combo", 40), ("cnn", 64)])
-def test_sizes_of_the_convolutional_models_counted_by_hand(name, width):
-    found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": 3}), IMAGES)
-    folded = 3 * 4 * 4  # channels of the 8 x 8 maps
-    weights = 9 * folded * width + 9 * width * width + 64 * width * 32
-    assert found.encoder_params == weights + 2 * width + 32
-    # The decoder's first layer of combo has a bias per value of the map, cnn's one per channel.
-    biases = width * (64 if name == "combo" else 1)
-    assert found.decoder_params == weights + biases + width + folded
+def test_sizes_of_the_convolutional_models_counted_by_hand():
+    folded, pixels = 3 * 4 * 4, 8 * 8  # channels of the maps, and pixels
+    for name, width, far in (("combo", 40, 0), ("cnn", 64, 2)):
+        found = sizes(build(name, (3, 32, 32), {"latent": 32, "depth": 3}), IMAGES)
+        weights = 9 * folded * width + 9 * width * width + far * pixels * pixels * width
+        weights += pixels * (width + far) * 32
+        assert found.encoder_params == weights + 2 * width + 32, name
+        # The decoder's first layer of combo has a bias per value of the map, cnn's one per channel.
+        biases = width * pixels if name == "combo" else width + far
+        assert found.decoder_params == weights + biases + width + folded, name
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
