@@ -12,9 +12,8 @@ WIDTH = 64
 
 def build(shape, latent, depth):
     down, up, (channels, *size) = convolutions(shape, max(0, depth - 2), WIDTH)
-    up[-1] = (
-        Clip()
-    )  # a sigmoid bends what is nearly linear: depth 1 ended above PCA's error with it
+    # A sigmoid bends what is nearly linear: depth 1 ended above PCA's error with it.
+    up[-1] = Clip()
     if depth > 1:
         back = [ShowFar(WIDTH, channels, size), *([nn.GELU()] if depth > 2 else [])]
         down, up = [*down, SeeFar(channels, WIDTH, size), nn.GELU()], [nn.GELU(), *back, *up]
