@@ -131,7 +131,7 @@ def made(
     for stage, kind in (("train", "epoch"), ("encode", "encode"), ("knn", "knn")):
         row |= {f"{stage}_machine": MACHINE, f"{stage}_commit": "a" * 40, f"{stage}_dirty": False}
         row |= {f"{kind}_contended": False, f"{kind}_waited_share": 0.0}
-    row |= {"train_contended": False, "knn_kernels": "OpenBLAS", "note": None, "protocol": 1}
+    row |= {"train_contended": False, "knn_kernels": "OpenBLAS", "note": None, "protocol": 2}
     row |= {k: recipe.get(k) for k in RECIPE} | search
     row |= {"device": "cpu", "precision": "float32", "memory_format": "contiguous"}
     row |= {f"{name}_version": "1.0" for name in ("aebench", "torch", "numpy", "faiss_cpu")}

@@ -175,9 +175,15 @@ def test_a_result_that_is_not_there_is_no_better_one():
 
 
 def test_other_protocols_are_not_compared():
-    found = compared([made(), pca()], [made(accuracy=0.9, protocol=2), pca()])
-    assert "Not compared: mlp: measured by protocol 1 before, by 2 now" in bullets(found)
+    found = compared([made(), pca()], [made(accuracy=0.9, protocol=3), pca()])
+    assert "Not compared: mlp: measured by protocol 2 before, by 3 now" in bullets(found)
     assert found.document.title == "HEAD -> k5: 0 better, 0 worse of 2 figures of 1 run"
+
+
+def test_protocol_2_is_compared_with_1_whose_figures_it_keeps():
+    found = compared([made(protocol=1), pca(protocol=1)], [made(), pca()])
+    assert not [line for line in bullets(found) if line.startswith("Not compared")]
+    assert found.document.title == "HEAD -> k5: 0 better, 0 worse of 4 figures of 2 runs"
 
 
 def test_an_encoder_alone_pixels_and_labels():

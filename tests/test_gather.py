@@ -419,7 +419,11 @@ def test_other_protocols_are_not_mixed_in(copies):
         for seed in seeds:
             path = ben / f"results/mlp/{seed}/{stage}.json"
             edit(path, provenance=json.loads(path.read_text())["provenance"] | {"protocol": 9})
-    hidden = [line for line in gather(copies).hidden if "no result of train" not in line]
+    path = anna / "results/mlp/0/knn.json"  # 2 has 1's figures and more
+    edit(path, provenance=json.loads(path.read_text())["provenance"] | {"protocol": 1})
+    found = gather(copies)
+    assert found.results
+    hidden = [line for line in found.hidden if "no result of train" not in line]
     assert hidden == [
         "mlp, seed 0, of ben: of protocol 9",
         "mlp, seed 1, of ben: encode and knn measured by different protocols",

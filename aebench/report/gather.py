@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from aebench.errors import AebenchError
+from aebench.records.origin import defined_by
 from aebench.records.plan import ReportPlan
 from aebench.records.prepare import DataRecord
 from aebench.records.record import AS_OF
@@ -161,7 +162,7 @@ def add(found: Results, new: Result) -> str:
     """Take the result in under a name of its own: `shown`. Else say why not, or `equal` to one."""
     place = f"{new.run}, seed {new.seed}{of(new.source)}"
     first = found.results[0] if found.results else new
-    if new.columns["protocol"] != first.columns["protocol"]:
+    if defined_by(new.columns["protocol"]) != defined_by(first.columns["protocol"]):
         found.hidden.append(f"{place}: of protocol {new.columns['protocol']}")
         return "hidden"
     same = [old for old in found.results if (old.key, old.seed) == (new.key, new.seed)]

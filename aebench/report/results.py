@@ -17,7 +17,7 @@ from aebench.records.codecs import CodecsRecord
 from aebench.records.encode import EncodeRecord, Sizes
 from aebench.records.index import IndexRecord
 from aebench.records.knn import KnnRecord
-from aebench.records.origin import MACHINE, Provenance
+from aebench.records.origin import MACHINE, Provenance, defined_by
 from aebench.records.plan import Better, ReportPlan, settings
 from aebench.records.prepare import DataRecord, NearDuplicates
 from aebench.records.record import column_names, scalars
@@ -360,7 +360,7 @@ def read_result(
     train, encode, knn = records["train"], records["encode"], records["knn"]
     if train.plan is None or encode.plan is None or knn.plan is None:
         raise AebenchError("its settings are not known (its plan/ is not beside results/)")
-    if encode.provenance.protocol != knn.provenance.protocol:
+    if defined_by(encode.provenance.protocol) != defined_by(knn.provenance.protocol):
         raise AebenchError("encode and knn measured by different protocols")
     columns = row(folder, data, train, encode, knn)
     ok = columns["status"] == "ok"

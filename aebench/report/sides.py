@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aebench.records.origin import defined_by
 from aebench.report.conditions import quoted
 from aebench.report.configurations import Configuration, configurations
 from aebench.report.differences import values
@@ -78,7 +79,8 @@ class Pair:
         """Why no figure of one may be held against the other's; None where nothing forbids it."""
         rows = ([result.columns for result in one.ok] for one in (self.old, self.new))
         old, new = (sorted(values(found, "protocol")) for found in rows)
-        if old and new and old != new:
+        meant = [{defined_by(int(version)) for version in found} for found in (old, new)]
+        if old and new and meant[0] != meant[1]:
             return f"measured by protocol {named(old)} before, by {named(new)} now"
         return None
 
