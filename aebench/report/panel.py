@@ -82,7 +82,9 @@ def agreement(found: Findings) -> Agreement | None:
         if (tau := correlation(headline, [one.mean(cell.column) for one in shown])) is not None
     }
     group = found.ties.best(shown, "accuracy") if len(shown) > 2 and known else []
-    if not group:
+    # Whitening is left out of codes of many floats: where none of the best has it, nobody is first.
+    known = {c: tau for c, tau in known.items() if any(one.values(c.column) for one in group)}
+    if not known:
         return None
     others: dict[Configuration, int] = {}
     for cell in known:
