@@ -122,6 +122,24 @@ def test_what_is_there_twice_is_shown_once(copies):
     assert files(found)["report.md"].decode().count("Not shown:") == 1
 
 
+def test_what_one_of_two_folders_lacks_is_taken_from_the_other(finished, tmp_path):
+    for name in ("anna", "ben"):
+        for part in ("plan", "results"):
+            shutil.copytree(finished / part, tmp_path / name / part)
+    anna, ben = tmp_path / "anna", tmp_path / "ben"
+    for path in anna.glob("results/*/*/stress.json"):
+        path.unlink()
+    found = gather([anna, ben])
+    assert {one.source for one in found.results} == {"anna"}
+    assert all(one.stress and one.columns["stress_accuracy"] for one in found.results if one.ok)
+    assert found.codecs
+    plan = json.loads((anna / "plan/report.json").read_text())
+    (anna / "plan/report.json").write_text(json.dumps(plan | {"codecs": "0" * 64}))
+    found = gather([anna])
+    assert found.codecs is None
+    assert "results/codecs.json is of other images or settings" in "".join(found.hidden)
+
+
 def test_a_result_takes_the_place_of_a_failed_one(copies):
     anna, ben = copies
     edit(anna / "results/mlp/0/knn.json", status="failed: no codes")

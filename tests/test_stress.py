@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from synthetic import by_name, made, report, section, titles, words
 
 from aebench.errors import Failure
 from aebench.evaluation.blocks import kept_in_file
 from aebench.evaluation.stress import CHANGES, Space, asked, changed, drawn
+from aebench.records.stress import StressRecord
+from aebench.report.document import Table
 from aebench.report.stress import TITLE
 
 # A black background is the least of every digit: brightness makes it 0.2, contrast 0.25.
@@ -79,8 +82,8 @@ def test_what_a_model_cannot_do_is_blank_and_the_rest_stands(light):
     light.params(latent=4, runs={"one": {"model": "fragile"}})
     verbs = [["plan"], ["prepare"]]
     verbs += [[stage, "one", "0"] for stage in ("train", "encode", "knn")]
-    for words in verbs:
-        light.run("aebench", *words)
+    for verb in verbs:
+        light.run("aebench", *verb)
     light.run("aebench", "report")
     text = (light / "reports/report.md").read_text()  # as with a dvc.yaml of before
     assert TITLE not in text and "not shown" not in text
@@ -108,6 +111,32 @@ def test_what_a_model_cannot_do_is_blank_and_the_rest_stands(light):
     path.write_text(path.read_text().replace('"noise"', '"hiss"'))
     assert "not shown: one, stress: " in light.run("aebench", "report").stderr
     assert "has no seed 7" in light.run("aebench", "stress", "one", "7", ok=False).stderr
+
+
+def of_seed(run, seed, accuracy, **changes):
+    """A result with what stress says of it."""
+    columns = {"stress_accuracy": accuracy, "stress_queries": 359, "accuracy_noise": accuracy / 2}
+    columns |= {"accuracy_labels_10": accuracy / 4, "accuracy_labels_10_deviation": 0.01}
+    one = made(run, seed, **columns, **changes)
+    one.stress = StressRecord.model_construct(status="ok", blank={"class_kept": "no my_scale"})
+    return one
+
+
+def test_of_several_measured_seeds_the_first_is_shown():
+    found = section(report([of_seed("mlp", 0, 0.8), of_seed("mlp", 1, 0.4)]).document, TITLE)
+    (labels, changes) = (by_name(block) for block in found.blocks if isinstance(block, Table))
+    assert words(labels["mlp"]["10 labels a class"]) == "20.0 ± 1.0"
+    assert words(labels["mlp"]["all labels"]) == words(changes["mlp"]["unchanged"]) == "80.0"
+    assert words(changes["mlp"]["noise"]) == "40.0"
+    assert "mlp: no class kept: no my_scale." in words(found)
+
+
+def test_a_run_whose_first_seed_failed_is_named():
+    failed = made("cnn", 0, depth=2, status="failed: diverged")
+    found = [of_seed("mlp", 0, 0.8), failed, made("cnn", 1, depth=2)]
+    said = words(section(report(found).document, TITLE))
+    assert "cnn: not measured, as its first seed failed." in said
+    assert TITLE not in titles(report(found[1:]).document)
 
 
 def test_changes_of_images():

@@ -56,7 +56,14 @@ def gather(folders: Sequence[Path]) -> Results:
     found.originals = next(pictures(alike, read_originals, "shown test images", found.hidden), None)
     found.near = next(pictures(same, read_near, "near-duplicates", found.hidden), None)
     found.sprite = next(pictures(same, read_sprite, "images of the maps", found.hidden), None)
-    found.codecs = next(pictures(same, read_codecs, "figures of JPEG and WebP", found.hidden), None)
+    plans = {place.folder: place.plan.codecs for place in same if place.plan}
+    codecs = pictures(
+        same,
+        lambda folder, data: read_codecs(folder, data, plans.get(folder, "")),
+        "figures of JPEG and WebP",
+        found.hidden,
+    )
+    found.codecs = next(codecs, None)
     for place in places:
         if place not in same:
             kind = f" of {place.data.kind}" if place.data.kind != first.kind else ""
@@ -182,6 +189,9 @@ def instead(found: Results, old: Result, new: Result, place: str) -> str:
         found.hidden.append(f"{new.run}, seed {new.seed}{of(old.source)}: failed there")
         return "shown"
     if old.ok and new.ok and equal(old.outcomes, new.outcomes):
+        if new.stress and not old.stress:  # which one's first seed has, and another's has not
+            old.stress, old.columns = new.stress, old.columns | new.stress.columns
+        old.indexes = new.indexes | old.indexes
         return "equal"
     outcome = "other outcomes than" if new.ok else "failed, unlike"
     found.hidden.append(f"{place}: {outcome if old.ok else 'failed, as'} that of {old.source}")

@@ -8,6 +8,7 @@ from aebench.report.document import (
     Block,
     BulletList,
     Cell,
+    Format,
     Note,
     Paragraph,
     Section,
@@ -16,7 +17,8 @@ from aebench.report.document import (
     Text,
 )
 from aebench.report.findings import Findings
-from aebench.report.tables import SHORT_RUN, CellOf, Column, number, table
+from aebench.report.results import Columns
+from aebench.report.tables import SHORT_RUN, CellOf, Column, table
 from aebench.report.texts import LISTED, named, others, short
 
 TITLE = "Few labels, changed images"
@@ -25,11 +27,16 @@ PERCENT = "{:.1f}"
 ALL = "stress_accuracy"
 
 
+def stressed(one: Configuration) -> Columns:
+    """Of the first seed that was measured: gathered ones may have several."""
+    return next((result.columns for result in one.ok if result.columns.get(ALL) is not None), {})
+
+
 def spread(column: str) -> CellOf:
     """Mean and standard deviation over the draws, in %."""
 
     def cell(one: Configuration) -> Cell:
-        mean, deviation = one.mean(column), one.mean(f"{column}_deviation")
+        mean, deviation = (stressed(one).get(name) for name in (column, f"{column}_deviation"))
         if mean is None or deviation is None:
             return Cell()
         return Cell(mean, text=f"{100 * mean:.1f} ± {100 * deviation:.1f}")
@@ -39,7 +46,7 @@ def spread(column: str) -> CellOf:
 
 def share(column: str) -> CellOf:
     """An accuracy in %."""
-    return number(column, PERCENT, 100)
+    return lambda one: Cell(stressed(one).get(column), Format(PERCENT, 100))
 
 
 LABELS = [
@@ -82,7 +89,13 @@ def stress(found: Findings) -> list[Section]:
     blocks: list[Block] = []
     if shown:
         blocks = [
-            Paragraph([Strong("Few labels"), f": accuracy in %.{of_all(shown, known)}"]),
+            Paragraph(
+                [
+                    Strong("Few labels"),
+                    ": accuracy in %, ± the standard deviation over 5 draws."
+                    f"{of_all(shown, known)}",
+                ]
+            ),
             in_columns(LABELS, shown),
             Paragraph(
                 [
@@ -106,9 +119,10 @@ def sureness(shown: Sequence[Configuration]) -> str:
     """Of which images the figures are, and how far an accuracy may be off."""
     widest, counts = 0.0, list[int]()
     for one in shown:
-        asked = one.first("stress_queries")
-        counts += [asked, *one.values("class_kept_queries")]
-        found = of_accuracies(one.values(ALL)[:1], asked)
+        own = stressed(one)
+        asked, kept = own["stress_queries"], own.get("class_kept_queries")
+        counts += [asked] if kept is None else [asked, kept]
+        found = of_accuracies([own[ALL]], asked)
         widest = max(widest, found.below or 0, found.above or 0)
     counts = sorted({int(count) for count in counts})
     number = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if counts[1:] else "")
@@ -122,11 +136,16 @@ def sureness(shown: Sequence[Configuration]) -> str:
 def reasons(everything: Sequence[Configuration]) -> list[Block]:
     """Why figures are blank, each reason once."""
     said: dict[str, list[str]] = {}
+    measured = any(result.stress for one in everything for result in one.ok)
     for one in everything:
-        for record in (result.stress for result in one.ok if result.stress):
+        records = [result.stress for result in one.ok if result.stress]
+        for record in records:
             failed = [record.status] if record.status != "ok" else []
-            for words in (*failed, *(f"no {k}: {why}" for k, why in record.blank.items())):
-                said.setdefault(words.replace("_", " "), []).append(one.name)
+            blank = (f"no {k.replace('_', ' ')}: {why}" for k, why in record.blank.items())
+            for words in (*failed, *blank):
+                said.setdefault(words, []).append(one.name)
+        if measured and one.ok and not records and not one.results[0].ok:
+            said.setdefault("not measured, as its first seed failed", []).append(one.name)
     items: list[Text] = [
         [named([*dict.fromkeys(names)], 4), f": {short(words)}."]
         for words, names in [*said.items()][:LISTED]

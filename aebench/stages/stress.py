@@ -69,8 +69,9 @@ def stress_by(job: "Job[StressPlan]", run: str, seed: int) -> None:
         found = {"status": f"failed: {failure_reason(error)}"}
         print(f"aebench: stress {run} {seed}: {found['status']}", file=sys.stderr)
     else:
-        said = f"{100 * found['class_kept']:.2f} % kept" if found["class_kept"] else "no decoder"
-        print(f"{run}: accuracy {found['accuracy']:.2%}, class {said}", flush=True)
+        kept, why = found["class_kept"], found["blank"].get("class_kept")
+        said = f"no class kept: {why}" if kept is None else f"class {kept:.2%} kept"
+        print(f"{run}: accuracy {found['accuracy']:.2%}, {said}", flush=True)
     record = StressRecord(
         plan_hash=job.plan_hash,
         plan=plan,
