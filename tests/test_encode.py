@@ -246,6 +246,7 @@ def test_a_decoder_may_refuse_rounded_codes(workspace):
     found = encoded(workspace, "strict")
     assert found["status"] == "ok" and found["mse"] is not None
     assert [found[f"mse_{kind}"] for kind in ("8bit", "4bit", "pq")] == [None] * 3
+    assert found["rounded_note"].startswith("no mse_8bit: ValueError: no such code (models.py:")
 
 
 def test_codes_in_large_batches_are_those_in_small_ones(workspace):

@@ -52,6 +52,7 @@ class EncodeRecord(StageResult):
     mse_8bit: float | None = None  # of codes rounded to 8 bits a float
     mse_4bit: float | None = None
     mse_pq: float | None = None  # of product-quantised codes
+    rounded_note: str | None = None  # why some of these three are blank
     # At most so many hold a code; None where no dimension is discrete: then 32 a float.
     code_bits: float | None = None
     sizes: Sizes | None = internal(None)

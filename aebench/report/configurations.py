@@ -149,9 +149,14 @@ class Configuration:
 
     @property
     def is_packed(self) -> bool:
-        """Whether a float of its codes holds more than a number: 8 bits do not keep the MSE."""
+        """Whether a float of its codes holds more than a number: 8 bits do not keep the MSE.
+
+        What cannot be decoded from 8 bits is not known to hold a number, unless its values are few.
+        """
         mse, rounded = self.mean("mse"), self.mean("mse_8bit")
-        return mse is not None and rounded is not None and rounded > max(2 * mse, mse + 1e-4)
+        if mse is None or rounded is None:
+            return bool(self.values("rounded_note")) and not self.values("code_bits")
+        return rounded > max(2 * mse, mse + 1e-4)
 
     @property
     def search(self) -> tuple[int, str]:

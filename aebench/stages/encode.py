@@ -201,10 +201,11 @@ def decoded(
 
 def of_fewer_bits(
     autoencoder: "Autoencoder", codes: "Mapping[str, Tensor]", images: "Tensor"
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The MSE of codes that are kept in fewer bits, by its name in encode.json, as far as there is.
 
-    The quantisers are those of the training codes, as they are where the codes are searched.
+    `rounded_note`: why some is not. The quantisers are those of the training codes, as they are
+    where the codes are searched.
     """
     import numpy as np
 
@@ -220,13 +221,15 @@ def of_fewer_bits(
     kinds: dict[str, Any] = {"mse_8bit": eight, "mse_4bit": narrowed(eight, sample, 4)}
     if product_fault(*bank.shape) is None:
         kinds["mse_pq"] = product(sample)
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for name, kind in kinds.items():
         try:
             errors, _ = reconstruct(autoencoder, codes["test"], images, change=kind.rounded)
         except Exception as error:  # a decoder that takes the values of its codebook alone
-            print(f"no MSE of rounded codes: {failure_reason(error)}", file=sys.stderr)
-            return found
+            note = f"no {name}: {failure_reason(error)}"
+            print(note, file=sys.stderr)
+            found.setdefault("rounded_note", note)
+            continue
         found[name] = mse_of_rounded(errors)
     return found
 
