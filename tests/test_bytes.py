@@ -85,6 +85,13 @@ def test_discrete_codes_stand_at_what_their_values_need():
     }
 
 
+def test_a_collapsed_float_takes_no_point_from_the_pictures():
+    found = study([made("mlp", code_bits=31 * 32.0, **FEWER)])
+    for picture in (block.picture for block in found.blocks if isinstance(block, Figure)):
+        (own,) = (one for one in picture.series if one.name == "mlp")
+        assert [point.x for point in own.points] == [16, 32, 124, 128]
+
+
 def test_what_is_left_out_is_said_and_how_to_get_it():
     why = "codes of 64 floats are not searched again in fewer bits: it takes minutes"
     said = words(study([made("mlp", **FEWER), pixels(fewer_bits_note=why)]))

@@ -56,7 +56,10 @@ HEADERS = [
         "left for who knows codec, quality and size (JPEG's entropy-coded scan with the standard's "
         "tables; of WebP the content of the chunk VP8, without RIFF's and the chunk's 20 bytes)",
     ),
-    Header("MSE x 1000", "1000 times the MSE of what is decoded from it"),
+    Header(
+        "MSE x 1000",
+        "1000 times the MSE of what is decoded from it; ± of codes in fewer bits: seeds alone",
+    ),
     Header(
         "accuracy, %",
         "of the same kNN with bank and queries kept so; of product quantisation the bank alone; of "
@@ -123,7 +126,7 @@ class Rates:
         ]
         blocks: list[Block] = [Paragraph(head), *self.claims, self.table(shown)]
         left = of_all(shown, self.ones)
-        blocks += [Paragraph(f"{left.strip()} The appendix has all.")] if left else []
+        blocks += [Paragraph(f"{left.strip()} The appendix has more.")] if left else []
         return [Section(TITLE, [*blocks, *self.remarks, *self.figures])]
 
     @property
@@ -131,7 +134,9 @@ class Rates:
         """The table of all runs, where the section has some of them."""
         if not self.sections or len(self.ones) <= RUNS:
             return []
-        return [Section(WHOLE, [self.table(best_and_references(self.ones, ROWS))])]
+        shown = best_and_references(self.ones, ROWS)
+        left = of_all(shown, self.ones)
+        return [Section(WHOLE, [self.table(shown), *([Paragraph(left.strip())] if left else [])])]
 
     def table(self, ones: Sequence[Configuration]) -> Table:
         """Each form of these runs, then the codecs."""
@@ -206,8 +211,8 @@ class Rates:
         found = []
         across = Axis("bytes an image (log)", log=True)
         words = (
-            "Lines join 32, 8 and 4 bits of a run's floats, of discrete codes 32 bits and what "
-            "their values need; codecs are references."
+            "Lines join 32, 8 and 4 bits of a run's floats, and of discrete values what they need, "
+            "without the bits that are more; codecs are references."
         )
         if errors:
             y = Axis("test MSE (log)", log=True)
@@ -234,10 +239,13 @@ class Rates:
         """A line a run, and one for each codec's files and payloads, from few bytes to many."""
         found = []
         for one in shown:
-            forms = {row.form for row in self.of_run[one]}
+            own = next((row.bytes for row in self.of_run[one] if row.form == OWN), math.inf)
             # What 4 bits would make of a few values that need fewer says nothing.
-            left = {PRODUCT, *(f"{bits} bits" for bits in ROUNDED if OWN in forms)}
-            rows = [row for row in self.of_run[one] if row.form not in left]
+            rows = [
+                row
+                for row in self.of_run[one]
+                if row.form in (FLOATS, OWN) or (row.form != PRODUCT and row.bytes < own)
+            ]
             found.append(curve(one.short_name, self.found.looks[one], rows, value, factor))
         for codec, look in CODECS.items():
             for form in (FILE, PAYLOAD):
@@ -305,7 +313,7 @@ def kept(one: Configuration) -> list[Kept]:
     for bit, end in ROUNDED.items():
         size = math.ceil(floats * bit / 8)
         rows += row(f"{bit} bits", size, f"mse_{end}", f"accuracy_{end}")
-    pq = one.first("pq_bytes") or math.ceil(floats / 2)
+    pq = max(one.values("pq_bytes"), default=math.ceil(floats / 2))
     return rows + row(PRODUCT, pq, "mse_pq", "accuracy_pq")
 
 

@@ -188,7 +188,8 @@ def search(rows: Sequence[Columns]) -> list[Span]:
         ", exact search (",
         *same(rows, "backend"),
         ") of the test codes among the training codes, unweighted vote, among tied classes that "
-        "of the nearest neighbour, equal distances by lower training index",
+        "of the nearest neighbour, equal distances by lower training index (images lie by class: "
+        "with discrete codes, which tie often, that favours the first classes)",
     ]
 
 
@@ -214,9 +215,9 @@ def uncertainty(results: Results, everything: Sequence[Configuration]) -> list[S
         f"figures are {means}. ± is a 95 % interval for new seeds and new images: "
         f"half widths by the variance between the seeds / {number} and by that between the "
         f"{images} / their number, each with its own Student's t, are added in squares (Banerjee), "
-        "which errs to the wide side; where the seed changes nothing, over images alone; for times "
-        "and the latent space, over seeds alone. Skill is paired with PCA "
-        f"on the same images; its intervals are of each row by itself. {SCORE}. "
+        "which errs to the wide side; where the seed changes nothing, over images alone; for times"
+        ", the latent space and the MSE of codes in fewer bits, over seeds alone. Skill is paired "
+        f"with PCA on the same images; its intervals are of each row by itself. {SCORE}. "
         f"{BOLD}{left}"
     ]
 

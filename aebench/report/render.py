@@ -17,6 +17,7 @@ from aebench.report.document import (
     Paragraph,
     ResultsTable,
     Section,
+    Span,
     Strong,
     Table,
     Text,
@@ -132,15 +133,18 @@ def shown(sections: Sequence[Section], pictures: Sequence[Figure]) -> list[Secti
 
 
 def definitions(sections: Sequence[Section]) -> list[Section]:
-    """What the columns of all tables mean, each once; empty without any."""
-    said: dict[str, Text] = {}
-    for block in (block for section in sections for block in section.blocks):
+    """What the columns of all tables mean, each once: where a name has several, by section."""
+    said: dict[str, list[tuple[str, list[Span]]]] = {}
+    for title, block in ((one.title, block) for one in sections for block in one.blocks):
         tables = [block.short, block.whole] if isinstance(block, ResultsTable) else [block]
         for header in (h for one in tables if isinstance(one, Table) for h in one.headers):
-            if header.meaning:
-                said.setdefault(header.name, header.meaning)
+            meaning, known = spans(header.meaning), said.setdefault(header.name, [])
+            if header.meaning and meaning not in [words for _, words in known]:
+                known.append((title, meaning))
     items: list[Text] = [
-        [Strong(name), ": ", *spans(meaning), "."] for name, meaning in said.items()
+        [Strong(name), f" ({title}): " if meanings[1:] else ": ", *meaning, "."]
+        for name, meanings in said.items()
+        for title, meaning in meanings
     ]
     return [Section("Definitions", [BulletList(items)])] if items else []
 

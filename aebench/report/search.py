@@ -156,7 +156,8 @@ class SearchCosts:
         head: list[Span] = [Strong("By time"), ": ", Run(fastest.name, fastest.card, strong=True)]
         said = f", {SPEED_UP.written(found)} times as fast as raw pixels, encoding included"
         if found.below is None:
-            return [[*head, f"{said}; of one timing each, which says nothing of how sure that is."]]
+            once = "; raw pixels were timed once, which says nothing of how sure that is."
+            return [[*head, f"{said}{once}"]]
         if found.high < 1:
             return [[*head, f"{said}: none of them is found faster."]]
         if found.low <= 1:
@@ -188,7 +189,7 @@ class SearchCosts:
                 "compression", number("compression", "{:.2f}"), "bytes of the uint8 image / bytes"
             ),
             Column(
-                "bank, MB", number("bank_bytes", "{:,.2f}", 1e-6), "all training codes in memory"
+                "bank, MB", number("bank_bytes", "{:,.2f}", 1e-6), "all training codes as float32"
             ),
             Column(
                 "search, s",
