@@ -94,7 +94,10 @@ def test_a_collapsed_float_takes_no_point_from_the_pictures():
 
 def test_what_is_left_out_is_said_and_how_to_get_it():
     why = "codes of 64 floats are not searched again in fewer bits: it takes minutes"
-    said = words(study([made("mlp", **FEWER), pixels(fewer_bits_note=why)]))
+    lost = "no mse_8bit: ValueError: no such code"
+    vq = made("vq", options={"a": 1}, code_bits=20.0, rounded_note=lost)
+    said = words(study([made("mlp", **FEWER), vq, pixels(fewer_bits_note=why)]))
+    assert f"vq: {lost}." in said
     assert f"pixels: {why}." in said and "aebench init --upgrade" in said
     said = words(study([made("mlp")], codecs=codecs(CODECS[1], notes=["WebP: it has none"])))
     assert "WebP: it has none." in said and "--upgrade" not in said

@@ -438,7 +438,7 @@ def test_other_protocols_are_not_mixed_in(copies):
             path = ben / f"results/mlp/{seed}/{stage}.json"
             edit(path, provenance=json.loads(path.read_text())["provenance"] | {"protocol": 9})
     path = anna / "results/mlp/0/knn.json"  # 2 has 1's figures and more
-    edit(path, provenance=json.loads(path.read_text())["provenance"] | {"protocol": 1})
+    edit(path, provenance=json.loads(path.read_text())["provenance"] | {"protocol": 2})
     found = gather(copies)
     assert found.results
     hidden = [line for line in found.hidden if "no result of train" not in line]

@@ -184,7 +184,7 @@ class Rates:
         """Why figures are blank, and how to get the codecs."""
         said: dict[str, list[str]] = {}
         for one in self.ones:
-            if words := one.first("fewer_bits_note"):
+            for words in filter(None, map(one.first, ("rounded_note", "fewer_bits_note"))):
                 said.setdefault(words, []).append(one.name)
         items: list[Text] = [[f"{named(names, 4)}: {why}."] for why, names in said.items()]
         if self.found.results.codecs is None:

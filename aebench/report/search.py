@@ -156,8 +156,8 @@ class SearchCosts:
         head: list[Span] = [Strong("By time"), ": ", Run(fastest.name, fastest.card, strong=True)]
         said = f", {SPEED_UP.written(found)} times as fast as raw pixels, encoding included"
         if found.below is None:
-            once = "; raw pixels were timed once, which says nothing of how sure that is."
-            return [[*head, f"{said}{once}"]]
+            once = "raw pixels" if len(self.raw_seconds(fastest)) == 1 else "its codes"
+            return [[*head, f"{said}; {once} were timed once: how sure that is, is not known."]]
         if found.high < 1:
             return [[*head, f"{said}: none of them is found faster."]]
         if found.low <= 1:

@@ -103,13 +103,10 @@ def remarks(one: Configuration) -> list[str]:
         found.append("an encoder alone: what needs a reconstruction is blank")
     if one.is_packed:
         rounded = one.mean("mse_8bit")
+        why = f"MSE {one.mean('mse'):.5f} as float32, {rounded or 0:.5f} rounded to 8 bits"
         found.append(
             "its floats may hold more than a number each, as packed codes do: in no ranking of the "
-            f"MSE ({one.first('rounded_note')})"
-            if rounded is None
-            else "its floats hold more than 8 bits each, as packed codes do: MSE "
-            f"{one.mean('mse'):.5f} as float32, {rounded:.5f} rounded to 8 bits; in no ranking of "
-            "the MSE"
+            f"MSE ({one.first('rounded_note') if rounded is None else why})"
         )
     if (operations := one.first("uncounted_operations")) is not None:
         found.append(f"its MACs are not known, torch has no count of {operations}")
