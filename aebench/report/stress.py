@@ -138,13 +138,13 @@ def reasons(everything: Sequence[Configuration]) -> list[Block]:
     said: dict[str, list[str]] = {}
     measured = any(result.stress for one in everything for result in one.ok)
     for one in everything:
-        records = [result.stress for result in one.ok if result.stress]
-        for record in records:
+        record = next((result.stress for result in one.ok if result.stress), None)
+        if record:
             failed = [record.status] if record.status != "ok" else []
             blank = (f"no {k.replace('_', ' ')}: {why}" for k, why in record.blank.items())
             for words in (*failed, *blank):
                 said.setdefault(words, []).append(one.name)
-        if measured and one.ok and not records and not one.results[0].ok:
+        elif measured and one.ok and not one.results[0].ok:
             said.setdefault("not measured, as its first seed failed", []).append(one.name)
     items: list[Text] = [
         [named([*dict.fromkeys(names)], 4), f": {short(words)}."]

@@ -103,10 +103,12 @@ def remarks(one: Configuration) -> list[str]:
         found.append("an encoder alone: what needs a reconstruction is blank")
     if one.is_packed:
         rounded = one.mean("mse_8bit")
-        why = f"MSE {one.mean('mse'):.5f} as float32, {rounded or 0:.5f} rounded to 8 bits"
+        why = one.first("rounded_note")
+        if rounded is not None:
+            why = f"MSE {one.mean('mse'):.5f} as float32, {rounded:.5f} rounded to 8 bits"
         found.append(
             "its floats may hold more than a number each, as packed codes do: in no ranking of the "
-            f"MSE ({one.first('rounded_note') if rounded is None else why})"
+            f"MSE ({why})"
         )
     if (operations := one.first("uncounted_operations")) is not None:
         found.append(f"its MACs are not known, torch has no count of {operations}")
