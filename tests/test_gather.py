@@ -127,11 +127,15 @@ def test_what_one_of_two_folders_lacks_is_taken_from_the_other(finished, tmp_pat
         for part in ("plan", "results"):
             shutil.copytree(finished / part, tmp_path / name / part)
     anna, ben = tmp_path / "anna", tmp_path / "ben"
-    for path in anna.glob("results/*/*/stress.json"):
+    first, *others = sorted(anna.glob("results/*/*/stress.json"))
+    first.write_text("{}")
+    for path in others:
         path.unlink()
     found = gather([anna, ben])
     assert {one.source for one in found.results} == {"anna"}
     assert all(one.stress and one.columns["stress_accuracy"] for one in found.results if one.ok)
+    assert not any(one.unread for one in found.results)
+    assert f"{first.parent.parent.name}, stress, of anna: " in "".join(found.hidden)
     assert found.codecs
     plan = json.loads((anna / "plan/report.json").read_text())
     (anna / "plan/report.json").write_text(json.dumps(plan | {"codecs": "0" * 64}))

@@ -142,6 +142,7 @@ def results_below(place: Place, first: DataRecord, hidden: list[str]) -> Iterato
             continue
         for name, error in result.unread.items():
             hidden.append(f"{run}, {name}{of(place.name)}: {error}")
+        result.unread = {}  # told, and another folder may have it
         if place.data.examples != first.examples:
             result.examples = None
         result.source = place.name
