@@ -15,6 +15,7 @@ from synthetic import IMAGES, made, pca, pixels, report, sweep
 
 from aebench.report import drawing
 from aebench.report.charts import Charts, file_name, sideways
+from aebench.report.document import Table
 from aebench.report.looks import PALETTE, looks, nth
 from aebench.report.losses import further_curves, losses
 from aebench.report.pictures import Axis, Chart, CodeMap, HeatMap, Mosaic, Point, Series
@@ -434,6 +435,23 @@ def test_depth_has_the_line_of_pca():
     assert levels["PCA of this size"] == pytest.approx(50) and levels["raw pixels"] == 60
     assert names["depth-accuracy"].title == "Depth: accuracy is highest at 4"
     assert names["depth-mse"].picture.x.ticks == [1, 2, 4]
+
+
+def test_title_of_a_sweep_names_what_is_bold_in_its_table():
+    raw = made("raw", train={"epochs": 0}, accuracy=0.3)
+    beside = [pca(accuracy=0.3), pixels(accuracy=0.3), raw]
+    counts = set()
+    for best in np.linspace(0.5, 0.62, 13):
+        given = enumerate((0.3, 0.5, float(best)), start=1)
+        ones = [made(f"d{depth}", depth=depth, accuracy=accuracy) for depth, accuracy in given]
+        found = report([*ones, *beside])
+        [section] = [one for one in found.document.sections if one.title == "Depth"]
+        [table] = [block for block in section.blocks if isinstance(block, Table)]
+        bold = {str(row[1].value) for row in table.cells if row[2].strong}
+        depths = figures(found)["depth-accuracy"].title.partition(" at ")[2]
+        assert {*depths.split(" or ")} == bold
+        counts.add(len(bold))
+    assert counts == {1, 2}
 
 
 def sweep_title(found, name="latent-accuracy"):

@@ -352,9 +352,16 @@ class Charts:
         """Where a figure is best, as far as the paired test tells it: of several curves with whose
         runs.
         """
-        curves = [[one for one in group if measure.column in one.images] for group in groups]
+        column, what = measure.column, title(name)
+        curves = [[one for one in group if column in one.images] for group in groups]
         ones = [one for curve in curves for one in curve]
-        group, what = self.leaders(ones, measure.column), title(name)
+        group = self.leaders(ones, column)
+        # As bold in the table of the study, where the references are in the correction, too.
+        references = self.baselines.references({one.latent for one in ones}, ones)
+        beside = [one for one in references if column == "accuracy" or not one.is_pixels]
+        wider = self.leaders([*ones, *beside], column)
+        if group and wider[:1] == group[:1]:
+            group = [one for one in wider if one in ones]
         if not group:
             return f"{what}: {'kNN ' * (measure is measures.ACCURACY)}{measure.word}"
         if {*group} == {*ones}:
@@ -363,13 +370,14 @@ class Charts:
         values = [f"{one.settings[name]:,.6g}" for one in group]
         if len(curves) > 1:
             places = [f"{one.short_name} at {v}" for one, v in zip(group, values, strict=True)]
-            where = f"with {' or '.join(places)}"
         else:
             places = [*dict.fromkeys(values)]
-            where = f"at {' or '.join(places)}"
+        *first, last = places
+        listed = f"{', '.join(first)} or {last}" if first else last
         if len(places) > 4:
             return f"{what}: {len(group)} runs share the {measure.most} {measure.word}"
-        return f"{what}: {measure.word} is {measure.most} {where}"
+        where = "with" if len(curves) > 1 else "at"
+        return f"{what}: {measure.word} is {measure.most} {where} {listed}"
 
     def mse_sweep(self, name: str, groups: Sequence[Sequence[Configuration]]) -> list[Figure]:
         """MSE over that of PCA of the same size; without enough of those MSE. Empty without any."""
