@@ -92,20 +92,25 @@ def stress_by(job: "Job[StressPlan]", run: str, seed: int) -> None:
     job.outs.write(workspace.result_path(run, seed, "stress.json"), record.json_bytes())
 
 
+def or_blank(blank: dict[str, str], figure: str, measure: Callable[[], Any]) -> Any:
+    """What is measured; where that fails None, and `blank` gets why."""
+    try:
+        with contextlib.chdir(os.curdir):  # and back, wherever the model goes
+            return measure()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        blank[figure] = failure_reason(error)
+        return None
+
+
 def computed(job: "Job[StressPlan]", run: str, seed: int, encode: "EncodeRecord") -> dict[str, Any]:
     """What the record says. `encode`: what made the codes. Failure: why nothing."""
     import numpy as np
     import torch
 
     from aebench.evaluation.blocks import kept_in_file
-    from aebench.evaluation.stress import (
-        CHANGES,
-        LABELS,
-        Space,
-        as_pixels,
-        asked,
-        changed,
-    )
+    from aebench.evaluation.stress import CHANGES, LABELS, Space, as_pixels, asked, changed
     from aebench.models.autoencoder import encodes_pixels
     from aebench.models.device import deterministic, device, exact_float32
     from aebench.models.encoding import decoding
@@ -131,16 +136,7 @@ def computed(job: "Job[StressPlan]", run: str, seed: int, encode: "EncodeRecord"
     places = asked(codes["train"], len(codes["test"]))
     queries, truth = codes["test"][places], labels["test"][places]
     blank: dict[str, str] = {}
-
-    def tried(figure: str, measure: Callable[[], Any]) -> Any:
-        try:
-            with contextlib.chdir(os.curdir):  # and back, wherever the model goes
-                return measure()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            blank[figure] = failure_reason(error)
-            return None
+    tried = partial(or_blank, blank)
 
     def few(number: int) -> Spread:
         mean, deviation = space.with_few(queries, truth, knn.k, number)
