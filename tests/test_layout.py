@@ -141,8 +141,9 @@ def test_readme_figures_are_those_of_the_committed_report():
     readme = (ROOT / "README.md").read_text()
     report = (ROOT / "docs/cifar10/report.md").read_text()
     table = re.search(r"<!-- table -->\n(.*?)<!-- end -->", readme, re.DOTALL)
-    rows = iter(report.splitlines())
-    assert table and all(row in rows for row in table[1].splitlines())  # in their order
+    assert table
+    rows, (header, *others) = iter(report.splitlines()), table[1].splitlines()
+    assert header in rows and others and all(row in rows for row in others)  # in their order
 
 
 @pytest.mark.parametrize(

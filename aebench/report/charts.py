@@ -356,7 +356,8 @@ class Charts:
         curves = [[one for one in group if column in one.images] for group in groups]
         ones = [one for curve in curves for one in curve]
         group = self.leaders(ones, column)
-        # As bold in the table of the study, where the references are in the correction, too.
+        # As bold in the table of the study, where the references are in the correction, too; where
+        # one of them is best, of the curves alone.
         references = self.baselines.references({one.latent for one in ones}, ones)
         beside = [one for one in references if column == "accuracy" or not one.is_pixels]
         wider = self.leaders([*ones, *beside], column)
