@@ -489,13 +489,17 @@ def children(recursive: bool = False) -> list[psutil.Process]:
 
 
 def orphans(spared: Collection[int]) -> list[psutil.Process]:
-    """The children of this process that run; those that ended are waited for."""
-    left = []
+    """The children of this process, of which those that ended are waited for.
+
+    They count, too: what one leaves that ends during the look is a child only of the next one.
+    """
+    found = []
     for child in children():
-        with contextlib.suppress(ChildProcessError):
-            if child.pid not in spared and os.waitpid(child.pid, os.WNOHANG) == (0, 0):
-                left.append(child)
-    return left
+        if child.pid not in spared:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+                found.append(child)
+    return found
 
 
 class Kills(NamedTuple):

@@ -406,6 +406,27 @@ for process in before:
     assert error == line
 
 
+def test_what_a_process_leaves_that_ends_during_the_look_is_ended(tmp_path):
+    said, error = guarded("""
+def stage():
+    command = ["sh", "-c", "sleep 600 >&2 & echo; wait"]
+    left = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    left.stdout.readline()
+    return 0
+def look(recursive=False, look=children.children):
+    found = look(recursive)
+    for process in found:
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    return found
+children.children = look
+print(run(stage), left := psutil.Process().children(recursive=True))
+for process in left:
+    process.kill()
+""")
+    assert (said, error) == ("0 []\n", "")
+
+
 def test_a_stage_ends_as_an_interpreter_does(tmp_path):
     said, error = guarded("""
 def ending():
