@@ -178,6 +178,24 @@ def test_what_saw_labels_is_never_named_without_that():
     assert [one["labels_seen"] for one in rows(found) if one["run"] == "taught"] == ["True"]
 
 
+def test_what_saw_labels_is_said_to_be_best_nowhere():
+    seen = {"labels_seen": True, "accuracy": 0.95, "options": {"a": 1}}
+    taught = made("taught", query_seconds=1e-5, **seen)
+    slow = {"query_seconds": 0.1}
+    found = report([*sweep((0,), mlp={"accuracy": 0.9}, pixels=slow), taught])
+    text = words(section(found.document, "Does the protocol decide?"))
+    assert text.startswith("The protocol does not decide: in all 6 pairs of k and metric mlp, or")
+    assert "the highest accuracy of the panel has mlp, 89.9 % (l2, k = 1)." in text
+    by_bytes, by_time = map(words, section(found.document, "Search cost").blocks[1:3])
+    assert by_bytes.startswith("By bytes: mlp is the smallest code that is right more often than")
+    assert by_time.startswith("By time: mlp, ")
+    assert not any("taught" in figure.title for figure in found.document.figures)
+    panel = picture(found, "protocol")
+    assert [panel.rows[place][0] for place in panel.marked.any(axis=1).nonzero()[0]] == ["mlp"]
+    alone = words(section(report([taught, pixels()]).document, "Search cost"))
+    assert "By bytes: taught (saw labels) is the smallest" in alone
+
+
 def test_labels_are_no_subject_where_they_do_not_lead():
     runs = [*sweep((0,)), made("taught", accuracy=0.2, depth=2, labels_seen=True)]
     assert "ccuracy without labels" not in words(report(runs).document)

@@ -10,6 +10,7 @@ from aebench.report.configurations import (
     best_and_references,
     best_first,
     of_all,
+    unlabelled,
 )
 from aebench.report.document import Block, Cell, Format, Header, Paragraph, Section, Table
 from aebench.report.findings import Findings
@@ -38,7 +39,7 @@ def classes_table(found: Findings) -> list[Section]:
     if not shown:
         return []
     headers = [Header("class", is_text=True), *(Header(one.name) for one in shown)]
-    best = best_first(shown)[0]
+    best = best_first(unlabelled(shown))[0]
     labels = hardest(confusion(best, len(names)))
     cells = [
         [Cell(names[label]), *(class_accuracy(one, label) for one in shown)] for label in labels

@@ -228,6 +228,11 @@ def best_and_references(everything: Sequence[Configuration], most: int) -> list[
     return [one for one in found if one in kept]
 
 
+def unlabelled(ones: Sequence[Configuration]) -> list[Configuration]:
+    """Those that saw no labels, which alone are rivals in accuracy; all where all saw them."""
+    return [one for one in ones if not one.saw_labels] or list(ones)
+
+
 def best_first(ones: Sequence[Configuration]) -> list[Configuration]:
     """By accuracy and by MSE, where that is known, in turn."""
     accurate = sorted(ones, key=lambda one: -one.intervals["accuracy"].mean)

@@ -11,6 +11,7 @@ from aebench.report.configurations import (
     best_and_references,
     best_first,
     of_all,
+    unlabelled,
 )
 from aebench.report.document import Figure
 from aebench.report.findings import Findings
@@ -110,7 +111,7 @@ def confusion(found: Findings) -> list[Figure]:
     names, known = found.results.data.classes, [one for one in found.at_defaults if one.ok]
     if not known:
         return []
-    best = best_first([one for one in known if not one.is_pixels] or known)[0]
+    best = best_first(unlabelled([one for one in known if not one.is_pixels] or known))[0]
     matrix = confusion_of(best, len(names))
     chosen = hardest(matrix)
     some = (
@@ -163,7 +164,9 @@ def protocol(found: Findings) -> list[Figure]:
     known = values[~np.isnan(values)]
     if not known.size:
         return []
-    marked = values == np.nanmax(np.where(np.isnan(values), -1, values), axis=0)
+    rivals = unlabelled(shown)
+    places = [place for place, one in enumerate(shown) if one in rivals]
+    marked = values == np.where(np.isnan(values), -1, values)[places].max(axis=0)
     metrics = [cell.metric.replace("_", "-") for cell in cells]
     groups = [(metric, metrics.count(metric)) for metric in dict.fromkeys(metrics)]
     rows = [(one.name, one.card) for one in shown]
@@ -171,8 +174,8 @@ def protocol(found: Findings) -> list[Figure]:
     columns = [cell.k for cell in cells]
     picture = HeatMap(rows, columns, groups, values, "{:.1f}", *ends, marked)
     caption = (
-        "kNN accuracy in % for every metric and k; the highest of each column is underlined."
-        f"{of_all(shown, every)}"
+        "kNN accuracy in % for every metric and k; the highest of each column"
+        f"{' without labels' * (len(rivals) < len(shown))} is underlined.{of_all(shown, every)}"
     )
     return [Figure("protocol", picture, protocol_title(found), caption)]
 
@@ -195,7 +198,7 @@ def code_map(found: Findings) -> list[Figure]:
     """The codes of the mapped test images in the plane, all runs', the best first; else empty."""
     known = [one for one in found.configurations if mapped(one)]
     shown = best_and_references(known, MAPS)
-    best = best_first([one for one in shown if not one.is_pixels])[:1]
+    best = best_first(unlabelled([one for one in shown if not one.is_pixels]))[:1]
     places = found.results.data.mapped
     maps = []
     for one in dict.fromkeys([*best, *shown]):

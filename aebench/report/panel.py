@@ -8,7 +8,7 @@ from scipy import stats
 
 from aebench.evaluation.uncertainty import of_accuracies
 from aebench.records.knn import PANEL_COLUMN
-from aebench.report.configurations import Configuration
+from aebench.report.configurations import Configuration, unlabelled
 from aebench.report.document import (
     Block,
     Cell,
@@ -64,7 +64,10 @@ TITLE = "Does the protocol decide?"
 
 
 class Agreement(NamedTuple):
-    """The panel beside the headline: which run has the highest accuracy in each protocol."""
+    """The panel beside the headline: which run has the highest accuracy in each protocol.
+
+    Of those that saw no labels, if there are any; the order is that of all.
+    """
 
     cells: dict[PanelCell, float]  # those that rank the runs -> Kendall's tau-b with the headline
     best: Configuration  # of the headline
@@ -81,25 +84,26 @@ def agreement(found: Findings) -> Agreement | None:
         for cell in panel_cells([result for one in shown for result in one.ok])
         if (tau := correlation(headline, [one.mean(cell.column) for one in shown])) is not None
     }
-    group = found.ties.best(shown, "accuracy") if len(shown) > 2 and known else []
+    rivals = unlabelled(shown)
+    group = found.ties.best(rivals, "accuracy") if len(shown) > 2 and known else []
     # Whitening is left out of codes of many floats: where none of the best has it, nobody is first.
     known = {c: tau for c, tau in known.items() if any(one.values(c.column) for one in group)}
     if not known:
         return None
     others: dict[Configuration, int] = {}
     for cell in known:
-        first = highest(shown, cell)
+        first = highest(rivals, cell)
         if first not in group and is_above(first, highest(group, cell), cell):
             others[first] = others.get(first, 0) + 1
-    tops = ((highest(shown, cell), cell) for cell in known)
+    tops = ((highest(rivals, cell), cell) for cell in known)
     return Agreement(
         known, group[0], others, max(tops, key=lambda top: top[0].mean(top[1].column) or 0)
     )
 
 
-def highest(shown: Sequence[Configuration], cell: PanelCell) -> Configuration:
+def highest(ones: Sequence[Configuration], cell: PanelCell) -> Configuration:
     """The most accurate one by this protocol."""
-    return max(shown, key=lambda one: one.mean(cell.column) or 0)
+    return max(ones, key=lambda one: one.mean(cell.column) or 0)
 
 
 def is_above(one: Configuration, other: Configuration, cell: PanelCell) -> bool:

@@ -7,7 +7,7 @@ from functools import cached_property
 from aebench.evaluation.uncertainty import LEAST, Interval, difference, holm, of_ratio, over_seeds
 from aebench.records.prepare import DataRecord
 from aebench.report.baselines import Baselines
-from aebench.report.configurations import Configuration
+from aebench.report.configurations import Configuration, unlabelled
 from aebench.report.document import (
     Block,
     Cell,
@@ -130,7 +130,8 @@ class SearchCosts:
         """In words: the smallest and the fastest codes that are right more often than pixels."""
         if not self.better:
             return []
-        smallest = min(self.better, key=lambda one: (one.mean("code_bytes"), -accuracy(one)))
+        better = unlabelled(self.better)
+        smallest = min(better, key=lambda one: (one.mean("code_bytes"), -accuracy(one)))
         pixels = self.baselines.pixels_of(smallest)
         assert pixels is not None
         more = difference(smallest.images["accuracy"], pixels.images["accuracy"])
@@ -148,7 +149,8 @@ class SearchCosts:
     @property
     def claims_by_time(self) -> list[Text]:
         """Which of the better codes is found fastest, where seeds say how sure that is."""
-        timed = {one: found for one in self.better if (found := self.speed_up(one))}
+        better = unlabelled(self.better)
+        timed = {one: found for one in better if (found := self.speed_up(one))}
         if not timed:
             return []
         fastest = max(timed, key=lambda one: timed[one].mean)

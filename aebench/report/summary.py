@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aebench.evaluation.uncertainty import LEAST, Interval, holm
 from aebench.report.baselines import times_pca
-from aebench.report.configurations import Configuration
+from aebench.report.configurations import Configuration, unlabelled
 from aebench.report.document import (
     BulletList,
     Format,
@@ -55,7 +55,7 @@ def trade_off(found: Findings) -> TradeOff | None:
     """
     if not found.coded:
         return None
-    among = [one for one in found.coded if not one.saw_labels] or found.coded
+    among = unlabelled(found.coded)
     ranked, ties = rankable(among, "accuracy"), found.ties
     group = ties.best(among, "accuracy")
     if not group:
