@@ -1,7 +1,6 @@
 """Whatever runs while a stage computes stands in a module that its key covers, or in UNCOUNTED."""
 
 import contextlib
-import functools
 import importlib
 import inspect
 import shutil
@@ -84,7 +83,8 @@ runs:
 class Watch:
     """A tracer: for each computing module, the modules of aebench whose functions it calls.
 
-    Of calls alone, where a profiler is also called for each function written in C.
+    Of calls alone, where a profiler is also called for each function written in C. Code is known by
+    its id, as its hash is made of all its names and constants again at each call.
     """
 
     def __init__(self, functions):
@@ -93,18 +93,21 @@ class Watch:
             for name in names:
                 function = attrgetter(name)(importlib.import_module(module))
                 self.codes[inspect.unwrap(function).__code__] = module
+        self.known = {}  # id -> the code, which keeps it alive; its module here; its computing one
         self.computing = []  # innermost last
         self.seen = defaultdict(set)
 
     def __call__(self, frame, event, _):
         code = frame.f_code
-        if code in self.codes:
-            self.computing.append(self.codes[code])
-        # An import runs modules, which are covered as imports are.
-        if self.computing and code.co_name != "<module>" and (file := module_of(code.co_filename)):
-            for computing in self.computing:
-                self.seen[computing].add(file)
-        if code not in self.codes:
+        if id(code) not in self.known:
+            self.known[id(code)] = code, module_of(code), self.codes.get(code)
+        _, module, computing = self.known[id(code)]
+        if computing:
+            self.computing.append(computing)
+        if module:
+            for one in self.computing:
+                self.seen[one].add(module)
+        if not computing:
             return None
         frame.f_trace_lines = False
         return self.within
@@ -127,10 +130,12 @@ class Watch:
             threading.settrace(before[1])
 
 
-@functools.cache  # asked at each call of any function
-def module_of(path):
-    """The module of aebench that the file holds."""
-    file = Path(path)
+def module_of(code):
+    """The module of aebench that it is of, or None."""
+    file = Path(code.co_filename)
+    # An import runs modules, which are covered as imports are.
+    if code.co_name == "<module>":
+        return None
     # A page's template runs, too: its content is in the module that holds its hash.
     if not file.is_relative_to(PACKAGE) or file.suffix != ".py":
         return None
