@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth: of formulas, of simulated suites and of real seeds.
 
-    nice python benchmarks/coverage.py | tee benchmarks/coverage.txt    # minutes
+    nice python benchmarks/coverage.py | tee benchmarks/coverage.txt    # 8 minutes
 
 - Formulas: exact, for normal means of known variance over images and an estimated one over seeds.
   `ratio` is the seeds' standard deviation over the images', each of its mean.
@@ -49,8 +49,8 @@ from aebench.evaluation.uncertainty import (
 
 Row = dict[str, Any]
 Suite = tuple[np.ndarray, ...]
-SUITES = 2000  # a cell: 10,000 and more of each figure
-MANY, SUITES_OF_MANY = 10_000, 500  # images, of which a suite takes 2 ms to draw
+SUITES = 10_000  # a cell
+MANY, SUITES_OF_MANY = 10_000, 2_000  # images, of which a suite takes 2 ms to draw
 MOVED = 0.0, 0.3, 1.0, 3.0, 8.0
 SEEDS = 1, 2, 3, 5
 ALONE = 36, 72, 180, 359, 720, 1440, 5000  # images of one seed
