@@ -165,8 +165,8 @@ def protocol(found: Findings) -> list[Figure]:
     if not known.size:
         return []
     rivals = unlabelled(shown)
-    places = [place for place, one in enumerate(shown) if one in rivals]
-    marked = values == np.where(np.isnan(values), -1, values)[places].max(axis=0)
+    ranked = [one in rivals for one in shown]
+    marked = values == np.where(np.isnan(values), -1, values)[ranked].max(axis=0)
     metrics = [cell.metric.replace("_", "-") for cell in cells]
     groups = [(metric, metrics.count(metric)) for metric in dict.fromkeys(metrics)]
     rows = [(one.name, one.card) for one in shown]

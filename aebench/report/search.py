@@ -112,7 +112,10 @@ class SearchCosts:
 
     @cached_property
     def better(self) -> list[Configuration]:
-        """The codes that are right more often than raw pixels, told by paired tests (Holm)."""
+        """The codes that are right more often than raw pixels, told by paired tests (Holm).
+
+        Without those that saw labels, if there are others.
+        """
         more = [
             (one, self.ties.p_value(one, pixels, "accuracy"))
             for one in self.everything
@@ -123,15 +126,14 @@ class SearchCosts:
             and accuracy(one) > accuracy(pixels)
         ]
         adjusted = holm([p for _, p in more])
-        return [one for (one, _), p in zip(more, adjusted, strict=True) if p < LEAST]
+        return unlabelled([one for (one, _), p in zip(more, adjusted, strict=True) if p < LEAST])
 
     @property
     def claims(self) -> list[Text]:
         """In words: the smallest and the fastest codes that are right more often than pixels."""
         if not self.better:
             return []
-        better = unlabelled(self.better)
-        smallest = min(better, key=lambda one: (one.mean("code_bytes"), -accuracy(one)))
+        smallest = min(self.better, key=lambda one: (one.mean("code_bytes"), -accuracy(one)))
         pixels = self.baselines.pixels_of(smallest)
         assert pixels is not None
         more = difference(smallest.images["accuracy"], pixels.images["accuracy"])
@@ -149,8 +151,7 @@ class SearchCosts:
     @property
     def claims_by_time(self) -> list[Text]:
         """Which of the better codes is found fastest, where seeds say how sure that is."""
-        better = unlabelled(self.better)
-        timed = {one: found for one in better if (found := self.speed_up(one))}
+        timed = {one: found for one in self.better if (found := self.speed_up(one))}
         if not timed:
             return []
         fastest = max(timed, key=lambda one: timed[one].mean)
