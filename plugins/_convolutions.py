@@ -10,12 +10,12 @@ from torch.nn import functional
 def convolutions(shape, layers, width):
     """`layers` convolutions of `width` channels towards the code, as many back, for `shape`.
 
-    All see maps of about 8 x 8 pixels: the image's are first folded into channels. From the third
-    on they add to what they get, or ten of them would hardly train. Returns (down, up, shape of
-    the map between them), two lists of modules.
+    All see maps of about 8 x 8 pixels, or half as wide as a smaller image: the image's are first
+    folded into channels. From the third on they add to what they get, or ten of them would hardly
+    train. Returns (down, up, shape of the map between them), two lists of modules.
     """
     colours, *pixels = shape
-    fold = 2 ** max(0, round(math.log2(min(pixels) / 8)))
+    fold = 2 ** max(1, round(math.log2(min(pixels) / 8)))
     size = [math.ceil(side / fold) for side in pixels]
     folded = colours * fold**2
     down, up = [Normalise(), Fold(fold)], [Unfold(fold, pixels), nn.Sigmoid()]
