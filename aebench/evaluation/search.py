@@ -169,8 +169,10 @@ def extent(codes: Rows) -> list[np.ndarray]:
             np.maximum(high, found.max(axis=0), out=high)
         return [total, low, high]
 
-    ends = np.linspace(0, count, threads() + 1).astype(int)
-    totals, lows, highs = zip(*in_threads(of_part, np.stack([ends[:-1], ends[1:]], 1)), strict=True)
+    number = threads()
+    ends = np.linspace(0, count, number + 1).astype(int)
+    parts = np.stack([ends[:-1], ends[1:]], 1)
+    totals, lows, highs = zip(*in_threads(of_part, parts, number), strict=True)
     return [np.sum(totals, axis=0), np.min(lows, axis=0), np.max(highs, axis=0)]
 
 

@@ -4,13 +4,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import AebenchError, Failure, nearest
-from aebench.records.encode import EncodeRecord
-from aebench.records.index import IndexRecord
-from aebench.records.plan import IndexPlan, ReportPlan
 from aebench.workspace import INDEX, Workspace, add_run_and_seed
 
 if TYPE_CHECKING:
     from aebench.job import Job
+    from aebench.records.encode import EncodeRecord
+    from aebench.records.plan import IndexPlan
 
 SPLITS = ("train", "test")
 
@@ -27,6 +26,7 @@ def index(workspace: Workspace, run: str, seed: int, index: str) -> None:
     A failed run has no figures, nor has one whose codes the index cannot hold.
     """
     from aebench.job import check_planned, working
+    from aebench.records.plan import IndexPlan, ReportPlan
 
     check_planned(workspace, run, seed)
     plan = ReportPlan.read(workspace.plan / "report.json", "aebench plan")
@@ -41,6 +41,7 @@ def index_by(job: "Job[IndexPlan]", run: str, seed: int, index: str) -> None:
     """Measure as the job's plan says."""
     from aebench.evaluation.search import kernels, threads
     from aebench.provenance import Clock
+    from aebench.records.index import IndexRecord
 
     workspace, plan = job.workspace, job.plan
     clock = Clock(workspace)
@@ -69,7 +70,7 @@ def index_by(job: "Job[IndexPlan]", run: str, seed: int, index: str) -> None:
     job.outs.write(workspace.result_path(run, seed, f"{INDEX}{index}.json"), record.json_bytes())
 
 
-def computed(job: "Job[IndexPlan]", run: str, seed: int, encode: EncodeRecord) -> dict[str, Any]:
+def computed(job: "Job[IndexPlan]", run: str, seed: int, encode: "EncodeRecord") -> dict[str, Any]:
     """What the record says of the index. `encode`: what made the codes. Failure: why nothing."""
     from aebench.evaluation.approximate import measured
     from aebench.indexes import POINTS, parsed

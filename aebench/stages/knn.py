@@ -4,16 +4,15 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from aebench.errors import AebenchError, Failure
-from aebench.records.encode import EncodeRecord
-from aebench.records.knn import KnnRecord
-from aebench.records.plan import KnnPlan
-from aebench.records.prepare import Prepared
 from aebench.workspace import Workspace, add_run_and_seed
 
 if TYPE_CHECKING:
     import numpy as np
 
     from aebench.job import Job
+    from aebench.records.encode import EncodeRecord
+    from aebench.records.plan import KnnPlan
+    from aebench.records.prepare import Prepared
 
 SPLITS = ("train", "test")
 PACKAGES = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}
@@ -37,6 +36,7 @@ def knn(workspace: Workspace, run: str, seed: int) -> None:
     bytes for a failed run.
     """
     from aebench.job import working
+    from aebench.records.plan import KnnPlan
 
     with working(workspace, KnnPlan, run, seed) as job:
         knn_by(job, run, seed)
@@ -48,6 +48,7 @@ def knn_by(job: "Job[KnnPlan]", run: str, seed: int) -> None:
 
     from aebench.evaluation.search import kernels, threads
     from aebench.provenance import Clock
+    from aebench.records.knn import KnnRecord
 
     workspace, plan, outs = job.workspace, job.plan, job.outs
     clock = Clock(workspace)
@@ -79,7 +80,7 @@ def knn_by(job: "Job[KnnPlan]", run: str, seed: int) -> None:
 
 
 def computed(
-    job: "Job[KnnPlan]", run: str, seed: int, meta: Prepared, encode: EncodeRecord
+    job: "Job[KnnPlan]", run: str, seed: int, meta: "Prepared", encode: "EncodeRecord"
 ) -> tuple[dict[str, Any], "np.ndarray"]:
     """What knn.json says of the search, and the outcomes. `encode`: what made the codes."""
     import numpy as np
