@@ -1,6 +1,12 @@
-"""MLP only: linear layers, their widths falling from 512 to 128 towards the code."""
+"""MLP only: linear layers, their widths falling from 1,024 to 256 towards the code.
+
+They treat an image and its mirror image alike: see _mirror.py.
+"""
+
+import math
 
 import numpy as np
+from _mirror import Halve, Join, Part, Restore, layers
 from _normalise import Normalise
 from torch import nn
 
@@ -8,19 +14,15 @@ from aebench import hookimpl
 
 
 def build(shape, latent, depth):
-    pixels = int(np.prod(shape))
-    hidden = np.geomspace(max(512, latent), max(128, latent), depth - 1).round().astype(int)
-    widths = [pixels, *hidden.tolist(), latent]
-    encoder, decoder = linear(widths), linear(widths[::-1])
-    return (
-        nn.Sequential(Normalise(), nn.Flatten(), *encoder),
-        nn.Sequential(*decoder, nn.Sigmoid(), nn.Unflatten(1, shape)),
-    )
-
-
-def linear(widths):
-    layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
-    return [part for layer in layers for part in (layer, nn.GELU())][:-1]
+    channels, height, width = shape
+    pixels = (channels * height * (width - width // 2), channels * height * (width // 2))
+    hidden = np.geomspace(max(1024, latent), max(256, latent), depth - 1) / 2
+    even = math.ceil(latent * 5 / 8)  # what differs between left and right varies less
+    widths = [pixels, *((n, n) for n in hidden.round().astype(int).tolist())]
+    widths.append((even, latent - even))
+    encoder = nn.Sequential(Normalise(), Part(), *layers(widths), Join())
+    decoder = (Halve(even), *layers(widths[::-1]), Restore(shape), nn.Sigmoid())
+    return encoder, nn.Sequential(*decoder)
 
 
 @hookimpl

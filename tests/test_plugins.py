@@ -96,10 +96,11 @@ def test_built_ins_have_exactly_their_depth(name, depth):
 
 def test_sizes_of_a_model_counted_by_hand():
     found = sizes(build("mlp", (1, 8, 8), {"latent": 10, "depth": 2}), torch.rand(2, 1, 8, 8))
-    encoder = 64 * 512 + 512 * 10
-    assert found.encoder_params == encoder + 512 + 10
-    assert found.decoder_params == encoder + 512 + 64
-    assert found.model_bytes == 4 * found.num_params == 4 * (2 * encoder + 1024 + 74)
+    # Even and odd half: of the pixels 32 each, of the layer between 512, of the code 7 and 3.
+    encoder = 2 * 32 * 512 + 512 * 7 + 512 * 3
+    assert found.encoder_params == encoder + 512 + 7
+    assert found.decoder_params == encoder + 512 + 32
+    assert found.model_bytes == 4 * found.num_params == 4 * (2 * encoder + 1024 + 39)
     assert (found.encoder_macs, found.macs) == (encoder, 2 * encoder)
 
 
@@ -113,6 +114,18 @@ def test_sizes_of_the_convolutional_models_counted_by_hand():
         # The decoder's first layer of combo has a bias per value of the map, cnn's one per channel.
         biases = width * pixels if name == "combo" else width + far
         assert found.decoder_params == weights + biases + width + folded, name
+
+
+@pytest.mark.parametrize("width", [1, 7, 8])
+@pytest.mark.parametrize("latent", [1, 10])
+def test_mlp_makes_of_a_mirrored_image_the_mirrored_one(latent, width):
+    model = build("mlp", (3, 5, width), {"latent": latent, "depth": 3})
+    images = torch.rand(4, 3, 5, width)
+    with torch.no_grad():
+        found = model.decoder(model.encoder(images))
+        mirrored = model.decoder(model.encoder(images.flip(3)))
+    torch.testing.assert_close(mirrored, found.flip(3))
+    assert latent == 1 or width == 1 or not torch.allclose(mirrored, found, atol=1e-3)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
