@@ -114,7 +114,7 @@ def test_what_cannot_be_verified_is_said_in_a_line(baseline):
         (line,) = baseline.run("aebench", "verify", *arguments, ok=False).stderr.splitlines()
         assert words in line
     source = baseline / "plugins/mlp.py"
-    source.write_text(source.read_text().replace("nn.GELU()", "nn.ReLU()"))
+    source.write_text(source.read_text().replace("nn.Sigmoid()", "nn.Identity()"))
     (line,) = baseline.run("aebench", "verify", "mlp", ok=False).stderr.splitlines()
     assert "the result of train is of other settings, plug-ins or code" in line
 
