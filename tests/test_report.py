@@ -256,6 +256,7 @@ def test_a_run_of_one_seed_is_not_ranked_and_named_where_it_is_above():
     items = items_of(report(found))
     assert items[0].startswith("Best trade-off: mlp, ")
     assert "; not ranked, of one seed: cnn 90.0 %" in items[1]
+    assert "cnn" not in items[3] and items[3].startswith("The protocol does not decide: in all 6 ")
     below = [*several("mlp", accuracy=0.95), *found[3:]]
     assert "not ranked" not in items_of(report(below))[1]
 

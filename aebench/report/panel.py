@@ -27,6 +27,7 @@ from aebench.report.document import (
 from aebench.report.findings import Findings
 from aebench.report.results import Result
 from aebench.report.tables import MLP_PROBE, PROBE, RUN, filled
+from aebench.report.ties import rankable
 
 PROBES = {PROBE: "probe_accuracy", MLP_PROBE: "mlp_probe_accuracy"}
 PERCENT = Format("{:.2f}", 100)
@@ -66,7 +67,7 @@ TITLE = "Does the protocol decide?"
 class Agreement(NamedTuple):
     """The panel beside the headline: which run has the highest accuracy in each protocol.
 
-    Of those that saw no labels, if there are any; the order is that of all.
+    Of those that may be ranked and saw no labels, if there are any; the order is that of all.
     """
 
     cells: dict[PanelCell, float]  # those that rank the runs -> Kendall's tau-b with the headline
@@ -84,7 +85,7 @@ def agreement(found: Findings) -> Agreement | None:
         for cell in panel_cells([result for one in shown for result in one.ok])
         if (tau := correlation(headline, [one.mean(cell.column) for one in shown])) is not None
     }
-    rivals = unlabelled(shown)
+    rivals = rankable(unlabelled(shown), "accuracy")
     group = found.ties.best(rivals, "accuracy") if len(shown) > 2 and known else []
     # Whitening is left out of codes of many floats: where none of the best has it, nobody is first.
     known = {c: tau for c, tau in known.items() if any(one.values(c.column) for one in group)}
