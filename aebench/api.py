@@ -47,7 +47,8 @@ def load(run: str, seed: int = 0, workspace: str | Path = ".") -> "Autoencoder":
     if not result.is_of(plan_hash):
         raise AebenchError(f"run {run!r} was trained with other settings; run `dvc repro`")
     if result.status != "ok":
-        raise AebenchError(f"run {run!r}, seed {seed}: {result.status}")
+        that = "; load that seed" if result.is_elsewhere else ""
+        raise AebenchError(f"run {run!r}, seed {seed}: {result.status}{that}")
     weights, inputs = found.run_path(run, seed, "weights.safetensors"), Inputs()
     inputs.check(weights, result.weights_hash, FIX)
     EXECUTED.clear()  # in a notebook: of what was loaded before

@@ -35,11 +35,12 @@ RUNS = {
     "pixels": {"model": "pixels"},
 }
 SEEDS = (0, 1)
-BESIDE = "data ", "originals ", "sprite "  # what is shown beside the rows
+BESIDE = "data ", "originals ", "sprite ", "near ", "codecs "  # what is shown beside the rows
 SECONDS = 60  # that a reader may take
 RANDOM = 10_000_000  # bytes
+ELSEWHERE = "provenance", "checksum"  # another in each repetition
 PLACES = "source", "knn_kernels", "threads"  # where it was computed, and how
-STAGES = "prepare", "train", "encode", "knn"
+STAGES = "prepare", "train", "encode", "knn", "stress", "codecs"
 Damage = Callable[[random.Random, Path, bytes], bytes | None]
 
 
@@ -360,19 +361,21 @@ class FileTrials:
         look = [["results"]] * 6 + [["gather"]] * 4
         every = [["plan", "--check"], ["list"], ["load", run, seed], ["report"], ["plan"]]
         every += [["prepare"], ["train", run, seed], ["encode", run, seed], ["knn", run, seed]]
+        every += [["stress", run, "0"], ["codecs"]]
         every += [["compare", "HEAD"], ["report", "--results", str(self.root), str(self.other)]]
         own: list[list[str]] = []
         if parts[0] == "data":
             own = [["train", run, seed], ["encode", run, seed], ["knn", run, seed], ["prepare"]] * 4
         elif parts[0] == "runs":
             stage = "encode" if path.suffix == ".safetensors" else "knn"
-            own = [[stage, run, seed]] * 8 + [["load", run, seed]] * 8
+            own = [[stage, run, seed]] * 8 + [["load", run, seed]] * 8 + [["stress", run, "0"]] * 4
         elif parts[0] == "results":
             own = look * 3 + [["report"]]
         elif parts[0] == "plan":
             stage = path.stem
             own = look + [["load", run, seed]] * 3 + [["plan", "--check"], ["plan"]] * 3
-            own += [[stage, run, seed]] * 6 if stage in STAGES else []
+            call = [stage, run, seed] if len(parts) > 2 else [stage]
+            own += [call] * 6 if stage in STAGES else []
         elif parts[0] == "plugins":
             own = [["plan"], ["plan", "--check"], ["list"]] * 6 + [["load", run, seed]] * 2
             own += [["train", run, seed], ["encode", run, seed], ["prepare"]]
@@ -500,8 +503,8 @@ class FileTrials:
         for key in reference.keys() - now.keys():
             run, _, seed = key.partition(" ")
             words = f"{run}, seed {seed}"
-            starts = words, "all of", "the images", "the shown"
-            if run == "sprite" and gone:
+            starts = words, "all of", "the images", "the shown", "near-dup", "JPEG and WebP"
+            if run in ("sprite", "near", "codecs") and gone:
                 continue  # as of an earlier version
             about = [text for text in found.hidden if text.startswith(starts)]
             if not about:
@@ -605,8 +608,10 @@ def believed(found: Results) -> dict[str, Any]:
     for row in rows.values():  # where the same was found
         row["columns"] = {k: v for k, v in row["columns"].items() if k != "source"}
     data = {"record": found.data.model_dump(), "originals": plain(found.originals)}
-    if found.sprite is not None:
-        data["sprite"] = found.sprite
+    data |= {"sprite": found.sprite, "near": found.near and [*map(plain, found.near)]}
+    if found.codecs:
+        record, errors = found.codecs
+        data["codecs"] = [record.model_dump(exclude={*ELSEWHERE}), plain(errors)]
     known = {k: v for k, v in data.items() if k == "record" or v is not None}
     return (
         rows
@@ -650,9 +655,9 @@ def steady(value: dict[str, Any]) -> dict[str, Any]:
         columns = found["columns"].items()
         found["columns"] = {k: v for k, v in columns if not CHANGING.search(k) and k not in PLACES}
     if "record" in found:
-        found["record"] = {
-            k: v for k, v in found["record"].items() if k not in ("provenance", "checksum")
-        }
+        found["record"] = {k: v for k, v in found["record"].items() if k not in ELSEWHERE}
+    if found.get("stress"):
+        found["stress"] = found["stress"].model_dump(exclude={*ELSEWHERE})
     return found
 
 
@@ -682,12 +687,15 @@ def facts_of_outs(root: Path, verb: str, rest: list[str]) -> dict[str, str | Non
         places += ("results/near_duplicates.npy",)
         return {k: v for k, v in found.items() if k.startswith(places)}
     run = "/".join(rest)
+    if verb == "codecs":
+        return {k: v for k, v in found.items() if k.startswith("results/codecs.")}
     names = {
         "train": [f"runs/{run}/weights.safetensors", f"results/{run}/train.json"],
         "encode": [f"runs/{run}/{s}_codes.npy" for s in ("train", "test")]
         + [f"results/{run}/{n}" for n in ("encode.json", "squared_errors.npy", "examples.npy")]
         + [f"results/{run}/{n}" for n in ("metrics.npy", "worst.npy", "code_map.npy")],
         "knn": [f"results/{run}/{n}" for n in ("knn.json", "outcomes.npy")],
+        "stress": [f"results/{run}/stress.json"],
     }.get(verb, [])
     return {name: found.get(name) for name in names}
 
@@ -702,9 +710,12 @@ def message_faults(text: str, name: str) -> list[str]:
     known |= "has no result of seed" in text  # of a record that is not there
     known |= name.startswith("plan/") and "of another plan" in text
     known |= name.startswith("plan/") and "not of the model that" in text  # of another run's plan
+    known |= name.startswith("plan/") and "registers no model" in text  # whose name is another
     known |= "_codes.npy" in name and "_codes.npy" in text  # one hash is of both
     if not known and "/md5/" not in name:
         faults.append(f"does not name {name}: {text[:200]!r}")
+    if text.endswith("; load that seed"):  # before any file of this one is looked at
+        return []
     users_own = name == "params.yaml" or name.startswith("plugins/")  # the words say what to mend
     if not users_own and not COMMAND.search(text):
         faults.append(f"names no command: {text[:200]!r}")

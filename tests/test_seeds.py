@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+import aebench
+from aebench.errors import AebenchError
+
 MODELS = """\
 import math
 
@@ -88,6 +91,8 @@ def test_first_of_several_seeds_alone_is_computed_if_the_others_are_equal(prepar
     assert "SMOKE" in text and "failed" not in text and "Not shown" not in text
     (line,) = prepared.run("aebench", "verify", "sure", "1", ok=False).stderr.splitlines()
     assert "run 'sure', seed 1: as of seed 3, which changes nothing: nothing to verify" in line
+    with pytest.raises(AebenchError, match="as of seed 3, which changes nothing; load that seed"):
+        aebench.load("sure", 1, prepared.folder)
     # Gathered without a plan beside them, they are as silent.
     elsewhere = prepared.folder.parent / "elsewhere"
     shutil.copytree(prepared / "results", elsewhere / "results")
