@@ -85,6 +85,28 @@ def test_discrete_codes_stand_at_what_their_values_need():
     }
 
 
+def test_the_pictures_have_the_best_of_each_size():
+    found = [
+        made(f"{kind}-{latent}-{number}", model=kind, latent=latent, options={"a": number}, **own)
+        for latent in (10, 100)
+        for number in range(4)
+        for kind, own in {
+            "mlp": {"mse": 0.01 + number * 0.001, "accuracy": 0.5 + number * 0.1},
+            "pca": {"mse": 0.02 + number * 0.001, "baseline": "pca", "train": False},
+        }.items()
+    ]
+    found += [made(f"small-{n}", depth=n + 1, latent=2, mse=n + 0.5, accuracy=0.1) for n in (0, 1)]
+    blocks = study(found, codecs=codecs(*CODECS)).blocks
+    pictures = [block for block in blocks if isinstance(block, Figure)]
+    shown = [
+        {one.name for one in block.picture.series if ", " not in one.name} for block in pictures
+    ]
+    firsts = {"small-0", "mlp-10-0", "mlp-100-0", "pca-10-0", "pca-100-0"}
+    assert firsts <= shown[0] and len(shown[0]) == 8 and "small-1" not in shown[0]
+    assert {"mlp-10-3", "mlp-100-3"} <= shown[1] and len(shown[1]) == 8
+    assert "8 of 18 runs: the best run and the best reference of each size" in pictures[0].caption
+
+
 def test_a_collapsed_float_takes_no_point_from_the_pictures():
     found = study([made("mlp", code_bits=31 * 32.0, **FEWER)])
     for picture in (block.picture for block in found.blocks if isinstance(block, Figure)):

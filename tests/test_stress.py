@@ -128,7 +128,16 @@ def test_of_several_measured_seeds_the_first_is_shown():
     assert words(labels["mlp"]["10 labels a class"]) == "20.0 ± 1.0"
     assert words(labels["mlp"]["all labels"]) == words(changes["mlp"]["unchanged"]) == "80.0"
     assert words(changes["mlp"]["noise"]) == "40.0"
+    assert words(labels["mlp"]["images"]) == words(changes["mlp"]["images"]) == "359"
     assert "mlp: no class kept: no my_scale." in words(found)
+
+
+def test_class_kept_has_the_interval_of_its_own_images():
+    kept = {"accuracy_class_kept": 0.5, "class_kept_queries": 100}
+    found = section(report([of_seed("mlp", 0, 0.8, **kept)]).document, TITLE)
+    (labels, _) = (by_name(block) for block in found.blocks if isinstance(block, Table))
+    assert words(labels["mlp"]["class kept"]) == "50.0 ± 9.7"  # Wilson's, of 100
+    assert "class kept is of 100 images" in words(found)
 
 
 def test_a_run_whose_first_seed_failed_is_named():

@@ -3,9 +3,12 @@
 import re
 
 import numpy as np
+from synthetic import made, results, section, words
 
 from aebench.provenance import Clock
-from aebench.workspace import Workspace
+from aebench.records.origin import Provenance
+from aebench.report.render import Report
+from aebench.workspace import PER_RUN, Workspace
 
 
 def test_memory_and_cpu_of_a_stage_are_its_own(tmp_path):
@@ -30,4 +33,16 @@ def test_report_tells_what_each_stage_took(finished):
     text = (finished / "reports/report.md").read_text()
     section = text[text.index("What the stages took") :]
     assert re.search(r"All runs and seeds: .* s; training .* s \(.*\), encoding .*\), ", section)
-    assert "training, MB" in section
+    assert "training, MB" in section and "alone, with what is computed once" not in section
+
+
+def test_the_first_seed_is_told_alone_where_there_are_several():
+    found = [
+        made(seed=seed, **{f"{stage}_stage_seconds": 10.0 * (seed + 1) for stage in PER_RUN})
+        for seed in (0, 1)
+    ]
+    whole = results(found, seeds=[0, 1])
+    whole.data.provenance = Provenance.model_construct(stage_seconds=4.0)
+    text = words(section(Report(whole).document, "What the stages took"))
+    assert "All runs and seeds: 94 s; training 30 s (mlp: 30 s), " in text
+    assert "Seed 0 alone, with what is computed once: 34 s, of which training 10 s." in text

@@ -72,7 +72,8 @@ def across(sides: Sequence[Side]) -> Document:
     ]
     meaning = (
         "Skill: 1 - MSE / MSE of PCA with as many floats, paired over the test images; "
-        f"3.0 times: its MSE is so many times PCA's (said from {TIMES} on)"
+        f"3.0 times: its MSE is so many times PCA's (said from {TIMES} on); blank: no result "
+        "there, or PCA is exact"
     )
     sections = [
         *table("Accuracy, %", accuracy, sides, rows, accuracies),

@@ -241,12 +241,16 @@ def best_first(ones: Sequence[Configuration]) -> list[Configuration]:
     return [*dict.fromkeys(one for pair in zip_longest(accurate, alike) for one in pair if one)]
 
 
-def of_all(shown: Sequence[object], everything: Sequence[Configuration]) -> str:
+def of_all(
+    shown: Sequence[object],
+    everything: Sequence[Configuration],
+    which: str = "the best and the references",
+) -> str:
     """What to say of a choice: nothing where it is all that did not fail."""
     count = sum(1 for one in everything if one.ok)
     if len(shown) >= count:
         return ""
-    return f" {len(shown)} of {count:,} runs: the best and the references."
+    return f" {len(shown)} of {count:,} runs: {which}."
 
 
 def swept(everything: Iterable[Configuration]) -> dict[str, list[list[Configuration]]]:

@@ -58,7 +58,7 @@ def cpu_seconds(one: Configuration) -> Cell:
 
 
 def where(everything: Sequence[Configuration], results: Results) -> str:
-    """Where the time of all stages went, and which run took most of each."""
+    """Where the time of all stages went, which run took most, and the first seed's share."""
     parts, whole = [], 0.0
     for stage in PER_RUN:
         sums = {one: sum(one.values(f"{stage}_stage_seconds")) for one in everything}
@@ -66,11 +66,21 @@ def where(everything: Sequence[Configuration], results: Results) -> str:
         total = sum(sums.values())
         whole += total
         parts.append(f"{NAMES[stage]} {words(total)} ({most.name}: {words(sums[most])})")
+    once = 0.0
     for name, origins in others(results).items():
         if seconds := sum(origin.stage_seconds or 0 for origin in origins):
-            whole += seconds
+            once += seconds
             parts.append(f"{name} {words(seconds)}")
-    return f"All runs and seeds: {words(whole)}; {', '.join(parts)}."
+    first = [result.columns for result in results.results if result.seed == results.seeds[0]]
+    of_first = {s: sum(row.get(f"{s}_stage_seconds") or 0 for row in first) for s in PER_RUN}
+    alone = once + sum(of_first.values())
+    said = f"All runs and seeds: {words(whole + once)}; {', '.join(parts)}."
+    if len(results.seeds) > 1:
+        said += (
+            f" Seed {results.seeds[0]} alone, with what is computed once: {words(alone)}, of "
+            f"which training {words(of_first['train'])}."
+        )
+    return said
 
 
 def others(results: Results) -> dict[str, list[Provenance]]:
