@@ -139,7 +139,8 @@ class Figure:
         """In bold where something follows from it."""
         worse = self.verdict is Verdict.WORSE
         told = worse or self.verdict is Verdict.BETTER
-        return Cell(str(self.verdict), strong=told, tone="bad" if worse else "")
+        after = [", of one seed"] if told and self.pair.has_one_seed else []
+        return Cell(str(self.verdict), strong=told, after=after, tone="bad" if worse else "")
 
     @property
     def name(self) -> str:
@@ -415,11 +416,12 @@ def told(figure: Figure) -> Cell:
     """The difference with a verdict that says something."""
     if figure.is_same:
         return Cell(0.0, text="same")
-    after = figure.verdict_cell
+    verdict = figure.verdict_cell
     found = figure.difference_cell
     if figure.verdict is Verdict.UNTOLD:
         return found
-    return replace(found, after=[*found.after, " ", Strong(str(figure.verdict))], tone=after.tone)
+    after = [*found.after, " ", Strong(str(figure.verdict)), *verdict.after]
+    return replace(found, after=after, tone=verdict.tone)
 
 
 def seeds(pair: Pair) -> Cell:
