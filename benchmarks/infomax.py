@@ -40,8 +40,9 @@ def main() -> None:
         rows.append(
             [name, *figures, *PUBLISHED.get(COUNTERPARTS.get(row["run"], ""), (None, None))]
         )
+    shown = {COUNTERPARTS.get(row["run"]) for row in found}
     for name, figures in PUBLISHED.items():
-        if name not in COUNTERPARTS.values():
+        if name not in shown:
             rows.append([f"{name}, no run here", None, None, None, *figures])
     headers = ["run", "kNN", "linear", "MLP", "published linear", "published MLP"]
     print(tabulate(rows, headers, tablefmt="pipe", floatfmt=".1f"))

@@ -107,6 +107,21 @@ def test_the_pictures_have_the_best_of_each_size():
     assert "8 of 18 runs: the best run and the best reference of each size" in pictures[0].caption
 
 
+def test_of_many_sizes_the_pictures_have_the_smallest_and_the_largest():
+    found = [made(f"mlp-{n}", latent=n, mse=1 / n, accuracy=0.3) for n in range(2, 12)]
+    found += [pca(f"pca-{n}", latent=n, mse=2 / n) for n in range(2, 12)]
+    taught = made("taught", latent=2, options={"a": 1}, accuracy=0.9, labels_seen=True)
+    alone = made("alone", latent=1, mse=None, accuracy=0.9)  # without an error to draw
+    study_of = study([*found, taught, alone], codecs=codecs(*CODECS))
+    errors, accuracies = (block for block in study_of.blocks if isinstance(block, Figure))
+    shown = {one.name for one in errors.picture.series}
+    assert {"mlp-2", "pca-2", "mlp-11", "pca-11"} <= shown and "alone" not in shown
+    assert "8 of 22 runs" in errors.caption
+    assert "reference of sizes from the smallest to the largest." in errors.caption
+    shown = {one.name for one in accuracies.picture.series}
+    assert {"alone", "mlp-11"} <= shown and not any("taught" in name for name in shown)
+
+
 def test_a_collapsed_float_takes_no_point_from_the_pictures():
     found = study([made("mlp", code_bits=31 * 32.0, **FEWER)])
     for picture in (block.picture for block in found.blocks if isinstance(block, Figure)):

@@ -19,6 +19,7 @@ from synthetic import (
     pca,
     pixels,
     report,
+    results,
     section,
     short,
     sweep,
@@ -30,6 +31,7 @@ from aebench.evaluation.uncertainty import of_accuracy, p_value
 from aebench.report import conditions
 from aebench.report.configurations import best_and_references
 from aebench.report.document import CodeBlock, Figure, Table
+from aebench.report.render import Report
 from aebench.report.rows import results_csv
 from aebench.schema import Recipe
 
@@ -259,6 +261,13 @@ def test_a_run_of_one_seed_is_not_ranked_and_named_where_it_is_above():
     assert "cnn" not in items[3] and items[3].startswith("The protocol does not decide: in all 6 ")
     below = [*several("mlp", accuracy=0.95), *found[3:]]
     assert "not ranked" not in items_of(report(below))[1]
+
+
+def test_few_images_are_said_to_hold_less():
+    whole = results([made()])
+    assert "Squared errors are skewed" in words(Report(whole).document)
+    whole.data.num_test = 400
+    assert "Squared errors are skewed" not in words(Report(whole).document)
 
 
 def test_where_nothing_can_be_tested_the_highest_is_named_and_nothing_said_of_ties():

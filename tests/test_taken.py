@@ -7,6 +7,7 @@ from synthetic import made, results, section, words
 
 from aebench.provenance import Clock
 from aebench.records.origin import Provenance
+from aebench.records.stress import StressRecord
 from aebench.report.render import Report
 from aebench.workspace import PER_RUN, Workspace
 
@@ -36,13 +37,23 @@ def test_report_tells_what_each_stage_took(finished):
     assert "training, MB" in section and "alone, with what is computed once" not in section
 
 
-def test_the_first_seed_is_told_alone_where_there_are_several():
-    found = [
-        made(seed=seed, **{f"{stage}_stage_seconds": 10.0 * (seed + 1) for stage in PER_RUN})
-        for seed in (0, 1)
-    ]
-    whole = results(found, seeds=[0, 1])
+def told(found, **changes):
+    """What is said of results each of whose stages took ten seconds, of a later seed more."""
+    for result in found:
+        result.columns |= {f"{s}_stage_seconds": 10.0 * (result.seed + 1) for s in PER_RUN}
+    whole = results(found, **changes)
     whole.data.provenance = Provenance.model_construct(stage_seconds=4.0)
-    text = words(section(Report(whole).document, "What the stages took"))
-    assert "All runs and seeds: 94 s; training 30 s (mlp: 30 s), " in text
-    assert "Seed 0 alone, with what is computed once: 34 s, of which training 10 s." in text
+    return words(section(Report(whole).document, "What the stages took"))
+
+
+def test_the_first_seed_is_told_alone_where_there_are_several():
+    found = [made(seed=0), made(seed=1), made("again", 0), made("failed", 0, status="failed: no")]
+    found[0].stress = StressRecord.model_construct(
+        status="ok", blank={}, provenance=Provenance.model_construct(stage_seconds=3.0)
+    )
+    text = told(found, seeds=[0, 1])
+    assert "All runs and seeds: 97 s; training 30 s (mlp, again, failed: 30 s), " in text
+    assert "Seed 0 alone, with what is computed once: 37 s, of which training 10 s." in text
+    assert "alone" not in told([made(seed=0)], seeds=[0])
+    gathered = [made(seed=0, source="ann"), made(seed=1, source="ben")]
+    assert "alone" not in told(gathered, seeds=[0, 1])

@@ -29,9 +29,9 @@ from aebench.report.document import (
 from aebench.report.findings import Findings
 from aebench.report.pictures import Axis, Look, Point, Series
 from aebench.report.texts import LISTED, named
+from aebench.report.ties import spread_out
 
 TITLE, WHOLE = "Bytes", "Bytes, in full"
-OF_SIZES = "the best run and the best reference of each size, then the best of all"
 RUNS, ROWS, CURVES = 5, 60, 8  # in the table, in the full one, in a picture
 CODECS = {"WebP": Look("ink", "*", "-"), "JPEG": Look("quiet", "d", "-")}
 FILE, PAYLOAD = "whole file", "payload"
@@ -207,16 +207,14 @@ class Rates:
     @property
     def figures(self) -> list[Figure]:
         """MSE over bytes, and accuracy over bytes."""
-        known = [one for one in self.ones if not one.is_pixels]
         found = []
         across = Axis("bytes an image (log)", log=True)
         words = (
             "Lines join 32, 8 and 4 bits of a run's floats, and of discrete values what they need, "
-            "without the bits that are more; codecs are references. A look is a model's, its sizes "
-            "go from left to right. Not drawn: product quantisation, at the bytes of 4 bits."
+            "without the bits that are more; product quantisation, at the bytes of 4 bits, is not "
+            "drawn; codecs are references. A look is a model's: its sizes go from left to right."
         )
-        shown = self.of_sizes(known, lambda row: -one.mean if (one := drawn(row)) else -math.inf)
-        chosen = of_all(shown, known, OF_SIZES)
+        shown, chosen = self.of_sizes(drawn, -1)
         errors = self.curves(shown, drawn, 1)
         if errors:
             y = Axis("test MSE (log)", log=True)
@@ -224,9 +222,8 @@ class Rates:
             picture = lines(across, y, errors, [])
             title = "MSE over bytes, beside JPEG and WebP" if self.codecs else "MSE over bytes"
             found.append(Figure("mse_over_bytes", picture, title, caption))
-        shown = self.of_sizes(known, lambda row: row.accuracy.mean if row.accuracy else -math.inf)
-        chosen = of_all(shown, known, OF_SIZES)
-        accuracies = self.curves(shown, lambda row: row.accuracy, 100)
+        shown, chosen = self.of_sizes(right, 1)
+        accuracies = self.curves(shown, right, 100)
         if accuracies:
             charts = Charts(self.found)
             y = charts.accuracy_axis([point for one in accuracies for point in one.points])
@@ -237,16 +234,30 @@ class Rates:
         return found
 
     def of_sizes(
-        self, known: Sequence[Configuration], figure: Callable[[Kept], float]
-    ) -> list[Configuration]:
-        """The best run and reference of each size by their float32 codes, of many sizes the best.
+        self, value: Callable[[Kept], Interval | None], sign: int
+    ) -> tuple[list[Configuration], str]:
+        """The best run and reference of each size, or of some, then the best; how they were chosen.
 
-        Where few have them all, further runs, the best first.
+        By the first of their forms that has the value; `sign`: 1 where more is better, else -1.
         """
-        best = sorted(known, key=lambda one: -figure(self.of_run[one][0]))
-        firsts = {(one.latent, one.is_reference): one for one in reversed(best)}
-        order = sorted(best, key=lambda one: one not in firsts.values())
-        return [one for one in known if one in order[:CURVES]]
+        known = [one for one in self.ones if not one.is_pixels]
+        found = {one: [*filter(None, map(value, self.of_run[one]))] for one in known}
+        best = sorted(
+            filter(found.get, known), key=lambda one: (one.saw_labels, -sign * found[one][0].mean)
+        )
+        sizes: dict[int, dict[bool, Configuration]] = {}
+        for one in best:
+            sizes.setdefault(one.latent or 0, {}).setdefault(one.is_reference, one)
+        groups = [[*sizes[size].values()] for size in sorted(sizes)]
+        kept = spread_out(groups, CURVES // 2)
+        if sum(map(len, groups)) <= CURVES:
+            kept = groups
+        firsts = {one for group in kept for one in group}
+        chosen = sorted(best, key=lambda one: one not in firsts)[:CURVES]
+        which = "the best run and the best reference of each size, then the best of all"
+        if len(kept) < len(groups):
+            which = "the best run and the best reference of sizes from the smallest to the largest"
+        return [one for one in known if one in chosen], of_all(chosen, known, which)
 
     def curves(
         self,
@@ -295,6 +306,11 @@ def curve(
         card, tip = (row.one.card, tip) if row.one else ("", "")
         points.append(Point(row.bytes, factor * found.mean, *reach, card, tip))
     return Series(name, look, points, joined=len(points) > 1)
+
+
+def right(row: Kept) -> Interval | None:
+    """Its accuracy."""
+    return row.accuracy
 
 
 def drawn(row: Kept) -> Interval | None:

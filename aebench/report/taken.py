@@ -71,16 +71,16 @@ def where(everything: Sequence[Configuration], results: Results) -> str:
         if seconds := sum(origin.stage_seconds or 0 for origin in origins):
             once += seconds
             parts.append(f"{name} {words(seconds)}")
-    first = [result.columns for result in results.results if result.seed == results.seeds[0]]
-    of_first = {s: sum(row.get(f"{s}_stage_seconds") or 0 for row in first) for s in PER_RUN}
-    alone = once + sum(of_first.values())
     said = f"All runs and seeds: {words(whole + once)}; {', '.join(parts)}."
-    if len(results.seeds) > 1:
-        said += (
-            f" Seed {results.seeds[0]} alone, with what is computed once: {words(alone)}, of "
-            f"which training {words(of_first['train'])}."
-        )
-    return said
+    ones = [result for one in everything for result in one.ok]
+    first = [result.columns for result in ones if result.seed == results.seeds[0]]
+    if len(first) == len(ones) or any(result.source for result in ones):  # several computed it once
+        return said
+    of_first = {s: sum(row.get(f"{s}_stage_seconds") or 0 for row in first) for s in PER_RUN}
+    return (
+        f"{said} Seed {results.seeds[0]} alone, with what is computed once: "
+        f"{words(once + sum(of_first.values()))}, of which training {words(of_first['train'])}."
+    )
 
 
 def others(results: Results) -> dict[str, list[Provenance]]:

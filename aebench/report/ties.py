@@ -101,9 +101,11 @@ def verdict(
     return words
 
 
-def spread_out(by_size: Sequence[Sequence[Configuration]]) -> list[Sequence[Configuration]]:
+def spread_out(
+    by_size: Sequence[Sequence[Configuration]], most: int = SIZES
+) -> list[Sequence[Configuration]]:
     """The groups; of many so many from the smallest to the largest size."""
-    places = np.linspace(0, len(by_size) - 1, min(SIZES, len(by_size)))
+    places = np.linspace(0, len(by_size) - 1, min(most, len(by_size)))
     return [by_size[round(place)] for place in places]
 
 
