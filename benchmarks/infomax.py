@@ -28,7 +28,7 @@ COUNTERPARTS = {"vae": "VAE", "adversarial": "AAE"}
 def main() -> None:
     with Path(sys.argv[1]).open(newline="") as file:
         found = [row for row in csv.DictReader(file) if row["status"] == "ok"]
-    rows = []
+    rows, shown = [], set()
     for row in sorted(found, key=lambda row: -float(row["mlp_probe_accuracy"] or 0)):
         if row["latent"] != "64" and row["baseline"] != "pixels":
             continue
@@ -37,10 +37,9 @@ def main() -> None:
             100 * float(row[column]) if row[column] else None
             for column in ("accuracy", "probe_accuracy", "mlp_probe_accuracy")
         ]
-        rows.append(
-            [name, *figures, *PUBLISHED.get(COUNTERPARTS.get(row["run"], ""), (None, None))]
-        )
-    shown = {COUNTERPARTS.get(row["run"]) for row in found}
+        counterpart = COUNTERPARTS.get(row["run"], "")
+        shown.add(counterpart)
+        rows.append([name, *figures, *PUBLISHED.get(counterpart, (None, None))])
     for name, figures in PUBLISHED.items():
         if name not in shown:
             rows.append([f"{name}, no run here", None, None, None, *figures])

@@ -222,8 +222,8 @@ class Rates:
             picture = lines(across, y, errors, [])
             title = "MSE over bytes, beside JPEG and WebP" if self.codecs else "MSE over bytes"
             found.append(Figure("mse_over_bytes", picture, title, caption))
-        shown, chosen = self.of_sizes(right, 1)
-        accuracies = self.curves(shown, right, 100)
+        shown, chosen = self.of_sizes(accuracy_of, 1)
+        accuracies = self.curves(shown, accuracy_of, 100)
         if accuracies:
             charts = Charts(self.found)
             y = charts.accuracy_axis([point for one in accuracies for point in one.points])
@@ -248,15 +248,14 @@ class Rates:
         sizes: dict[int, dict[bool, Configuration]] = {}
         for one in best:
             sizes.setdefault(one.latent or 0, {}).setdefault(one.is_reference, one)
+        groups: Sequence[Sequence[Configuration]]
         groups = [[*sizes[size].values()] for size in sorted(sizes)]
-        kept = spread_out(groups, CURVES // 2)
-        if sum(map(len, groups)) <= CURVES:
-            kept = groups
-        firsts = {one for group in kept for one in group}
-        chosen = sorted(best, key=lambda one: one not in firsts)[:CURVES]
         which = "the best run and the best reference of each size, then the best of all"
-        if len(kept) < len(groups):
+        if sum(map(len, groups)) > CURVES:
+            groups = spread_out(groups, CURVES // 2)
             which = "the best run and the best reference of sizes from the smallest to the largest"
+        firsts = {one for group in groups for one in group}
+        chosen = sorted(best, key=lambda one: one not in firsts)[:CURVES]
         return [one for one in known if one in chosen], of_all(chosen, known, which)
 
     def curves(
@@ -308,7 +307,7 @@ def curve(
     return Series(name, look, points, joined=len(points) > 1)
 
 
-def right(row: Kept) -> Interval | None:
+def accuracy_of(row: Kept) -> Interval | None:
     """Its accuracy."""
     return row.accuracy
 
